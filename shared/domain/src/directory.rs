@@ -1,0 +1,84 @@
+//! Users, groups and clients as the company's directory describes them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClientId, GroupId, UserId};
+use crate::permissions::{Permission, Role};
+
+/// A user of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The `sub` of the issuer.
+    pub id: UserId,
+    /// Registered e-mail address.
+    pub email: Option<String>,
+    /// The name people know them by, in any script.
+    pub name: Option<String>,
+    /// Language of notices, as a BCP 47 tag.
+    pub locale: Option<String>,
+    /// Set by the directory itself.
+    pub is_admin: bool,
+    /// Role names; unknown ones give nothing.
+    pub roles: Vec<String>,
+    /// Permissions given directly, beside those of the roles.
+    pub permissions: Vec<String>,
+    /// The groups a group admin may log out.
+    pub managed_group_ids: Vec<GroupId>,
+    /// The workspaces the user belongs to.
+    pub workspaces: Vec<String>,
+}
+
+impl User {
+    /// Whether jobs that spare admins spare this user (spec §1, "admin").
+    pub fn is_admin(&self) -> bool {
+        self.is_admin || self.roles.iter().any(|role| Role::makes_admin(role))
+    }
+
+    /// Whether the user holds a permission, by role or directly.
+    pub fn may(&self, wanted: Permission) -> bool {
+        let by_role = self.roles.iter().filter_map(|role| Role::parse(role)).any(|role| role.has(wanted));
+        let direct = self.permissions.iter().filter_map(|name| Permission::parse(name)).any(|has| has.implies(wanted));
+        by_role || direct
+    }
+}
+
+/// A group of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// Its name.
+    pub name: Option<String>,
+    /// The group it belongs to.
+    pub parent: Option<GroupId>,
+}
+
+/// An OAuth client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// Its name.
+    pub name: Option<String>,
+    /// Lower-case hex SHA-256 of its secret; clients without a secret cannot authenticate.
+    pub secret_sha256: Option<String>,
+    /// Whether it may ask about tokens (RFC 7662 §2.1).
+    pub may_introspect: bool,
+}
+
+/// What tells a person who did something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// User id.
+    pub id: UserId,
+    /// E-mail address.
+    pub email: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+}
+
+impl From<&User> for Actor {
+    fn from(user: &User) -> Self {
+        Self { id: user.id.clone(), email: user.email.clone(), name: user.name.clone() }
+    }
+}

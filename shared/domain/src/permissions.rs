@@ -1,0 +1,176 @@
+//! Who may do what (spec §3): one table, matched exhaustively.
+
+use crate::directory::User;
+use crate::ids::GroupId;
+
+/// Something an admin may be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// See jobs, affected users and reports.
+    View,
+    /// Log out a group.
+    ExecuteGroup,
+    /// Log out a client.
+    ExecuteClient,
+    /// Log out by time.
+    ExecuteTime,
+    /// Log out by conditions.
+    ExecuteConditional,
+    /// Log out everybody.
+    ExecuteEmergency,
+    /// Cancel a job.
+    Cancel,
+    /// Everything above.
+    Admin,
+}
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::View,
+        Self::ExecuteGroup,
+        Self::ExecuteClient,
+        Self::ExecuteTime,
+        Self::ExecuteConditional,
+        Self::ExecuteEmergency,
+        Self::Cancel,
+        Self::Admin,
+    ];
+
+    /// The name in the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::View => "batch_logout:view",
+            Self::ExecuteGroup => "batch_logout:execute:group",
+            Self::ExecuteClient => "batch_logout:execute:client",
+            Self::ExecuteTime => "batch_logout:execute:time",
+            Self::ExecuteConditional => "batch_logout:execute:conditional",
+            Self::ExecuteEmergency => "batch_logout:execute:emergency",
+            Self::Cancel => "batch_logout:cancel",
+            Self::Admin => "batch_logout:admin",
+        }
+    }
+
+    /// Reads the contract's name; an unknown name is no permission.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|permission| permission.as_str() == name)
+    }
+
+    /// `batch_logout:admin` implies all of them, every other one itself.
+    pub fn implies(self, wanted: Self) -> bool {
+        self == Self::Admin || self == wanted
+    }
+}
+
+/// A role of the directory that means something here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `super_admin`
+    SuperAdmin,
+    /// `security_admin`
+    SecurityAdmin,
+    /// `system_admin`
+    SystemAdmin,
+    /// `group_admin`
+    GroupAdmin,
+    /// `oauth_admin`
+    OauthAdmin,
+    /// `auditor`
+    Auditor,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::SuperAdmin, Self::SecurityAdmin, Self::SystemAdmin, Self::GroupAdmin, Self::OauthAdmin, Self::Auditor];
+
+    /// The name in the directory.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SuperAdmin => "super_admin",
+            Self::SecurityAdmin => "security_admin",
+            Self::SystemAdmin => "system_admin",
+            Self::GroupAdmin => "group_admin",
+            Self::OauthAdmin => "oauth_admin",
+            Self::Auditor => "auditor",
+        }
+    }
+
+    /// Reads a role name; an unknown name is no role.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// The table of spec §3.
+    pub fn has(self, permission: Permission) -> bool {
+        use Permission as P;
+        match self {
+            Self::SuperAdmin | Self::SecurityAdmin => true,
+            Self::SystemAdmin => !matches!(permission, P::ExecuteEmergency | P::Admin),
+            Self::GroupAdmin => permission == P::ExecuteGroup,
+            Self::OauthAdmin => matches!(permission, P::ExecuteClient | P::ExecuteTime),
+            Self::Auditor => permission == P::View,
+        }
+    }
+
+    /// Whether a directory role makes its holder an admin whom jobs may spare (spec §1): not the group admin, the
+    /// OAuth admin or the auditor. `admin` and `administrator` are such names without any permission here.
+    pub fn makes_admin(name: &str) -> bool {
+        match Self::parse(name) {
+            Some(Self::SuperAdmin | Self::SecurityAdmin | Self::SystemAdmin) => true,
+            Some(Self::GroupAdmin | Self::OauthAdmin | Self::Auditor) => false,
+            None => matches!(name, "admin" | "administrator"),
+        }
+    }
+}
+
+/// Whether the user may log out this group: a group admin only the groups they manage, and their descendants.
+///
+/// `lineage` is the group and its ancestors.
+pub fn may_log_out_group(user: &User, lineage: &[GroupId]) -> bool {
+    if !user.may(Permission::ExecuteGroup) {
+        return false;
+    }
+    let by_other_role = user
+        .roles
+        .iter()
+        .filter_map(|role| Role::parse(role))
+        .any(|role| role != Role::GroupAdmin && role.has(Permission::ExecuteGroup));
+    let direct = user.permissions.iter().filter_map(|name| Permission::parse(name));
+    by_other_role
+        || direct.into_iter().any(|permission| permission.implies(Permission::ExecuteGroup))
+        || lineage.iter().any(|group| user.managed_group_ids.contains(group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spec_3_every_role_has_exactly_the_permissions_of_the_table() {
+        // view, group, client, time, conditional, emergency, cancel, admin
+        let table = [
+            (Role::SuperAdmin, "11111111"),
+            (Role::SecurityAdmin, "11111111"),
+            (Role::SystemAdmin, "11111010"),
+            (Role::GroupAdmin, "01000000"),
+            (Role::OauthAdmin, "00110000"),
+            (Role::Auditor, "10000000"),
+        ];
+        for (role, row) in table {
+            for (permission, expected) in Permission::ALL.into_iter().zip(row.chars()) {
+                assert_eq!(role.has(permission), expected == '1', "{role:?} × {permission:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn spec_1_only_these_roles_make_an_admin() {
+        for name in ["super_admin", "security_admin", "system_admin", "admin", "administrator"] {
+            assert!(Role::makes_admin(name), "{name}");
+        }
+        for name in ["group_admin", "oauth_admin", "auditor", "Admin", ""] {
+            assert!(!Role::makes_admin(name), "{name}");
+        }
+    }
+}

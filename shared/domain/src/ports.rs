@@ -1,0 +1,314 @@
+//! What the rules need from the outside world, in the rules' own words.
+//!
+//! One contract suite ([`crate::testing::contract`]) holds every implementation to what is written here.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::cutoff::{Basis, Cutoff, Kinds, Scope, Spares};
+use crate::decision::{Answer, TokenFacts};
+use crate::directory::{Client, Group, User};
+use crate::error::PortError;
+use crate::ids::{ClientId, GroupId, JobId, RawToken, SessionId, TokenId, UserId};
+use crate::job::{Chunk, ChunkRef, ChunkResult, Facts, Job, PlanCursor, Status, Tally};
+use crate::records::Record;
+use crate::time::Epoch;
+use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenRow};
+
+/// What every port answers.
+pub type PortResult<T> = Result<T, PortError>;
+
+/// Users, groups, memberships and clients. Reads see every acknowledged write.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// One user.
+    async fn user(&self, id: &UserId) -> PortResult<Option<User>>;
+    /// Those of at most 100 users that exist, in no particular order.
+    async fn users(&self, ids: &[UserId]) -> PortResult<Vec<User>>;
+    /// One group.
+    async fn group(&self, id: &GroupId) -> PortResult<Option<Group>>;
+    /// All groups.
+    async fn groups(&self) -> PortResult<Vec<Group>>;
+    /// Up to `limit` direct members after a user, in the byte order of their ids. An empty page is the end.
+    async fn members(&self, group: &GroupId, after: Option<&UserId>, limit: usize) -> PortResult<Vec<UserId>>;
+    /// One client.
+    async fn client(&self, id: &ClientId) -> PortResult<Option<Client>>;
+}
+
+/// Token and session rows.
+#[async_trait]
+pub trait TokenStore: Send + Sync {
+    /// Everything of one owner.
+    async fn holdings(&self, owner: &Owner) -> PortResult<Holdings>;
+    /// One token of a known owner.
+    async fn token(&self, owner: &Owner, id: &TokenId) -> PortResult<Option<TokenRow>>;
+    /// One opaque token, by its id alone.
+    async fn opaque(&self, id: &TokenId) -> PortResult<Option<TokenRow>>;
+    /// One session of a user.
+    async fn session(&self, user: &UserId, id: &SessionId) -> PortResult<Option<SessionRow>>;
+    /// Revokes a token unless it is revoked already, and says who revoked it; `None` if there is no such row.
+    async fn revoke(&self, owner: &Owner, id: &TokenId, revoked: &Revoked) -> PortResult<Option<RevokedBy>>;
+    /// Ends a session unless something else did, and says whether it was ended by `revoked.by`, now or earlier. Its
+    /// data goes at once; the empty row stays until it expires, so that no late record brings the session back.
+    async fn end_session(&self, user: &UserId, id: &SessionId, revoked: &Revoked) -> PortResult<bool>;
+}
+
+/// Whether a change from elsewhere was newer than what is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It was written.
+    Written,
+    /// Something at least as new is stored already.
+    Stale,
+}
+
+/// Takes records of tokens, sessions, users, groups, memberships and clients from elsewhere.
+#[async_trait]
+pub trait RecordStore: Send + Sync {
+    /// Writes a record unless a newer one of the same thing was written before. A revocation of ours is never undone.
+    async fn apply(&self, record: &Record) -> PortResult<Applied>;
+}
+
+/// Whether a step that only one worker may take was taken by this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Taken.
+    Taken,
+    /// Somebody else was there first.
+    Lost,
+}
+
+/// Jobs, their chunks' results and the users they affected.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Writes a new job. The id must be new.
+    async fn create(&self, job: &Job) -> PortResult<()>;
+    /// Reads a job.
+    async fn get(&self, id: &JobId) -> PortResult<Option<Job>>;
+    /// `pending` → `processing`.
+    async fn start(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<Step>;
+    /// Adds chunks and moves the plan from one cursor to the next, all or nothing. Lost if the cursor has moved.
+    /// The chunks are kept until `retires_at`: they are the durable form of their users' cutoffs.
+    async fn freeze(
+        &self,
+        id: &JobId,
+        from: &PlanCursor,
+        to: &PlanCursor,
+        chunks: &[Chunk],
+        retires_at: Epoch,
+    ) -> PortResult<Step>;
+    /// Notes, once, from when on every verifier refuses what the job covers.
+    async fn mark_effective(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<()>;
+    /// Notes that every chunk has been handed to the queue.
+    async fn mark_emitted(&self, id: &JobId) -> PortResult<()>;
+    /// Notes that the job's messages were sent again.
+    async fn mark_redriven(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<()>;
+    /// Adds the planned chunk's affected user; numbers only grow.
+    async fn record_affected(
+        &self,
+        id: &JobId,
+        chunk: u32,
+        user: &UserId,
+        facts: Facts,
+        at: DateTime<Utc>,
+    ) -> PortResult<()>;
+    /// What was recorded of a chunk's users so far.
+    async fn affected(&self, id: &JobId, chunk: u32) -> PortResult<HashMap<UserId, Facts>>;
+    /// How a chunk ended, if it did.
+    async fn chunk_result(&self, id: &JobId, chunk: u32) -> PortResult<Option<ChunkResult>>;
+    /// Replaces a chunk's result and adds the difference to the job's tally, all or nothing. Lost if the stored
+    /// result is no longer `before`.
+    async fn commit_chunk(
+        &self,
+        id: &JobId,
+        chunk: u32,
+        before: Option<ChunkResult>,
+        after: ChunkResult,
+    ) -> PortResult<Step>;
+    /// The sum over the chunks' results.
+    async fn tally(&self, id: &JobId) -> PortResult<Tally>;
+    /// Ends a job. Lost if it is not in state `from` any more.
+    async fn finish(
+        &self,
+        id: &JobId,
+        from: Status,
+        to: Status,
+        at: DateTime<Utc>,
+    ) -> PortResult<Step>;
+    /// Jobs that are pending or processing, oldest first, at most 100.
+    async fn open_jobs(&self) -> PortResult<Vec<JobId>>;
+}
+
+/// The durable form of a job's many user cutoffs: what each of its frozen users is cut off by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrozenJob {
+    /// The job.
+    pub job: JobId,
+    /// The time its cutoffs compare.
+    pub basis: Basis,
+    /// The tokens they mean.
+    pub kinds: Kinds,
+    /// Whom they spare.
+    pub spares: Spares,
+    /// Refused is what is at or before this.
+    pub at: Epoch,
+    /// When the last token they can hit has expired.
+    pub retires_at: Epoch,
+}
+
+impl FrozenJob {
+    /// The cutoff of one of its users.
+    pub fn cutoff(&self, user: UserId) -> Cutoff {
+        Cutoff {
+            scope: Scope::User(user),
+            basis: self.basis,
+            kinds: self.kinds,
+            spares: self.spares,
+            at: self.at,
+            job: self.job.clone(),
+            retires_at: self.retires_at,
+        }
+    }
+}
+
+impl From<Cutoff> for FrozenJob {
+    fn from(cutoff: Cutoff) -> Self {
+        Self {
+            job: cutoff.job,
+            basis: cutoff.basis,
+            kinds: cutoff.kinds,
+            spares: cutoff.spares,
+            at: cutoff.at,
+            retires_at: cutoff.retires_at,
+        }
+    }
+}
+
+/// One thing the durable denylist holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A cutoff of its own.
+    Cutoff(Cutoff),
+    /// A revoked token and when it has expired.
+    Token(TokenId, Epoch),
+    /// A user whom a job spares, and until when that matters.
+    Spared(JobId, UserId, Epoch),
+    /// A chunk of a job's frozen users; they are cut off if the job is a [`FrozenJob`].
+    Chunk(JobId, Chunk),
+}
+
+/// A part of a longer list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next part begins; none at the end.
+    pub next: Option<String>,
+}
+
+/// The denylist's truth (`DynamoDB`). Reads see every acknowledged write.
+#[async_trait]
+pub trait DenylistStore: Send + Sync {
+    /// Everything that may refuse this token.
+    async fn ask(&self, token: &TokenFacts) -> PortResult<Answer>;
+    /// Adds cutoffs. Nothing is ever replaced, so none can move back.
+    async fn put_cutoffs(&self, cutoffs: &[Cutoff]) -> PortResult<()>;
+    /// Adds a revoked token.
+    async fn put_token(&self, token: &TokenId, retires_at: Epoch) -> PortResult<()>;
+    /// Adds users whom a job spares.
+    async fn put_spared(&self, job: &JobId, users: &[UserId], retires_at: Epoch) -> PortResult<()>;
+    /// From now on the job's frozen users are cut off.
+    async fn activate(&self, job: &FrozenJob) -> PortResult<()>;
+    /// The jobs whose frozen users are cut off.
+    async fn active(&self) -> PortResult<Vec<FrozenJob>>;
+    /// One frozen chunk.
+    async fn chunk(&self, chunk: &ChunkRef) -> PortResult<Option<Chunk>>;
+    /// A job's frozen chunks after the one that begins with a user.
+    async fn chunks(&self, job: &JobId, after: Option<&UserId>, limit: usize) -> PortResult<Vec<Chunk>>;
+    /// Everything there is, page by page, to rebuild the cache from.
+    async fn entries(&self, from: Option<&str>) -> PortResult<Page<Entry>>;
+    /// The generation that a complete cache carries.
+    async fn generation(&self) -> PortResult<String>;
+    /// Replaces the generation: no cache of an older one counts as complete.
+    async fn renew_generation(&self, generation: &str) -> PortResult<()>;
+}
+
+/// What the cache says of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheAnswer {
+    /// The cache holds everything, and this is what it has on the token.
+    Complete(Answer),
+    /// The cache has lost its marker: what it does not list may still be revoked.
+    Incomplete,
+}
+
+/// The denylist's projection (Redis): fast, and trusted only while its marker stands (`[CUT-5]`).
+#[async_trait]
+pub trait DenylistCache: Send + Sync {
+    /// Everything that may refuse this token, in one wait (`[CHECK-2]`).
+    async fn ask(&self, token: &TokenFacts) -> PortResult<CacheAnswer>;
+    /// Adds cutoffs, keeping per scope and variety the latest. Answers once the replicas have them.
+    async fn put_cutoffs(&self, cutoffs: &[Cutoff]) -> PortResult<()>;
+    /// Adds revoked tokens. Answers once the replicas have them.
+    async fn put_tokens(&self, tokens: &[(TokenId, Epoch)]) -> PortResult<()>;
+    /// Adds spared users. Answers once the replicas have them.
+    async fn put_spared(&self, spared: &[(JobId, UserId, Epoch)]) -> PortResult<()>;
+    /// Extends the marker's lease if it is of this generation and was set on this very server.
+    async fn renew(&self, generation: &str) -> PortResult<bool>;
+    /// Notes on the server that a rebuild has begun.
+    async fn begin_rebuild(&self, rebuild: &str) -> PortResult<()>;
+    /// Sets the marker if the server is still the one on which this rebuild began and has forgotten nothing since.
+    async fn finish_rebuild(&self, rebuild: &str, generation: &str) -> PortResult<bool>;
+    /// Takes the marker away.
+    async fn void(&self) -> PortResult<()>;
+}
+
+/// Hands work to the workers.
+#[async_trait]
+pub trait WorkQueue: Send + Sync {
+    /// A job to plan.
+    async fn send_plan(&self, job: &JobId) -> PortResult<()>;
+    /// Chunks to settle.
+    async fn send_chunks(&self, chunks: &[ChunkRef]) -> PortResult<()>;
+}
+
+/// What a verified access token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// The denylist's view of it.
+    pub facts: TokenFacts,
+    /// Whether `facts.signed_in_at` is the token's own `auth_time` rather than its `iat`.
+    pub has_auth_time: bool,
+    /// `iss`.
+    pub issuer: String,
+    /// `aud`, if any.
+    pub audience: Vec<String>,
+    /// `scope`, space-separated.
+    pub scope: Option<String>,
+    /// `username` or `preferred_username`.
+    pub username: Option<String>,
+    /// Role names from the claim that configuration maps to roles.
+    pub roles: Vec<String>,
+}
+
+/// Why a token could not be verified.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// It is not a token of our issuer, or not one that is valid now.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// The issuer's keys cannot be had.
+    #[error("the issuer's keys cannot be had: {0}")]
+    NoKeys(String),
+}
+
+/// Reads and verifies JWT access tokens (`[CHECK-1]`).
+#[async_trait]
+pub trait TokenVerifier: Send + Sync {
+    /// Reads a JWT without trusting it, so that the denylist can be asked first.
+    fn peek(&self, token: &RawToken) -> Result<Claims, VerifyError>;
+    /// Verifies signature, issuer, audience, times and that it is an access token.
+    async fn verify(&self, token: &RawToken) -> Result<Claims, VerifyError>;
+}

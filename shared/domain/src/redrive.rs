@@ -1,0 +1,100 @@
+//! The every-minute re-drive: jobs written but not started, planners and chunks that died, jobs that can be closed.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::close;
+use crate::error::PortError;
+use crate::ids::{JobId, UserId};
+use crate::job::{ChunkRef, Job, Status};
+use crate::plan::chunk_ref;
+use crate::ports::{DenylistStore, JobStore, PortResult, WorkQueue};
+use crate::time::Clock;
+
+/// A job that has not moved for this long is given a push, and again after as long.
+pub const PATIENCE: TimeDelta = TimeDelta::seconds(60);
+/// A chunk is first left to the queue's own redelivery for this long.
+pub const CHUNK_PATIENCE: TimeDelta = TimeDelta::seconds(420);
+const CHUNKS_PER_PAGE: usize = 50;
+
+/// What the re-drive needs.
+#[derive(Clone)]
+pub struct Redriver {
+    /// Jobs.
+    pub jobs: Arc<dyn JobStore>,
+    /// Frozen chunks.
+    pub denylist: Arc<dyn DenylistStore>,
+    /// The workers' queues.
+    pub queue: Arc<dyn WorkQueue>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What the re-drive did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Redriven {
+    /// Open jobs it looked at.
+    pub looked_at: usize,
+    /// Planning messages it sent.
+    pub plans: usize,
+    /// Chunk messages it sent.
+    pub chunks: usize,
+    /// Jobs it closed.
+    pub closed: usize,
+}
+
+impl Redriver {
+    /// Pushes every open job that is stuck. Sending a message too many does no harm.
+    pub async fn redrive(&self) -> Result<Redriven, PortError> {
+        let mut done = Redriven::default();
+        for id in self.jobs.open_jobs().await? {
+            let Some(job) = self.jobs.get(&id).await? else { continue };
+            done.looked_at += 1;
+            if close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &id).await? {
+                done.closed += 1;
+                continue;
+            }
+            let now = self.clock.now();
+            if needs_planner(&job) {
+                if now - last_push(&job) >= PATIENCE {
+                    self.queue.send_plan(&id).await?;
+                    self.jobs.mark_redriven(&id, now).await?;
+                    done.plans += 1;
+                }
+            } else if now - last_push(&job) >= CHUNK_PATIENCE {
+                done.chunks += self.resend_chunks(&id).await?;
+                self.jobs.mark_redriven(&id, now).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    async fn resend_chunks(&self, id: &JobId) -> PortResult<usize> {
+        let mut sent = 0;
+        let mut after: Option<UserId> = None;
+        loop {
+            let chunks = self.denylist.chunks(id, after.as_ref(), CHUNKS_PER_PAGE).await?;
+            let Some(last) = chunks.last().and_then(|chunk| chunk.first_user().cloned()) else { return Ok(sent) };
+            after = Some(last);
+            let mut missing: Vec<ChunkRef> = Vec::new();
+            for chunk in &chunks {
+                // A chunk that was given up waits for its dead letter to be redriven.
+                if self.jobs.chunk_result(id, chunk.number).await?.is_none() {
+                    missing.extend(chunk_ref(id, chunk));
+                }
+            }
+            self.queue.send_chunks(&missing).await?;
+            sent += missing.len();
+        }
+    }
+}
+
+fn needs_planner(job: &Job) -> bool {
+    let waits_for_effect = job.effective_at.is_none() && !job.dry_run;
+    job.status == Status::Pending || !job.plan.frozen || waits_for_effect || !job.emitted
+}
+
+fn last_push(job: &Job) -> DateTime<Utc> {
+    [Some(job.created_at), job.started_at, job.redriven_at].into_iter().flatten().max().unwrap_or(job.created_at)
+}

@@ -1,0 +1,499 @@
+//! All ports in one process's memory: what a store must do, in the fewest words.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::cutoff::{Cutoff, CutoffSet};
+use crate::decision::{Answer, TokenFacts};
+use crate::directory::{Client, Group, User};
+use crate::error::PortError;
+use crate::ids::{ClientId, GroupId, JobId, SessionId, TokenId, UserId};
+use crate::job::{Chunk, ChunkOutcome, ChunkRef, ChunkResult, Facts, Job, PlanCursor, Status, Tally};
+use crate::ports::{
+    Applied, CacheAnswer, DenylistCache, DenylistStore, Directory, Entry, FrozenJob, JobStore, Page, PortResult,
+    RecordStore, Step, TokenStore, WorkQueue,
+};
+use crate::records::{Change, Entity, Key, Record};
+use crate::time::Epoch;
+use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenRow};
+
+#[derive(Default)]
+struct State {
+    users: BTreeMap<UserId, User>,
+    groups: BTreeMap<GroupId, Group>,
+    members: BTreeMap<GroupId, BTreeSet<UserId>>,
+    clients: BTreeMap<ClientId, Client>,
+    tokens: BTreeMap<Owner, BTreeMap<TokenId, TokenRow>>,
+    sessions: BTreeMap<UserId, BTreeMap<SessionId, SessionRow>>,
+    versions: HashMap<String, i64>,
+    jobs: BTreeMap<JobId, Job>,
+    chunks: BTreeMap<(JobId, UserId), Chunk>,
+    results: BTreeMap<(JobId, u32), ChunkResult>,
+    affected: BTreeMap<(JobId, u32), HashMap<UserId, Facts>>,
+    cutoffs: Vec<Cutoff>,
+    denied: BTreeMap<TokenId, Epoch>,
+    spared: BTreeMap<(JobId, UserId), Epoch>,
+    active: Vec<FrozenJob>,
+    generation: String,
+    marker: Option<String>,
+    rebuild: Option<String>,
+    down: bool,
+}
+
+/// Stores and cache in memory. Each port of it is its own clone of nothing: use one `Memory` as store and another
+/// as cache to see them disagree.
+#[derive(Default)]
+pub struct Memory(Mutex<State>);
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn up(&self) -> PortResult<MutexGuard<'_, State>> {
+        let state = self.lock();
+        if state.down {
+            return Err(PortError::Unavailable { service: "memory", cause: "switched off".to_owned() });
+        }
+        Ok(state)
+    }
+
+    /// Makes every call fail, or work again.
+    pub fn set_down(&self, down: bool) {
+        self.lock().down = down;
+    }
+
+    /// Forgets the denylist and its marker, as a cache that lost its memory does.
+    pub fn forget(&self) {
+        let mut state = self.lock();
+        state.cutoffs.clear();
+        state.denied.clear();
+        state.spared.clear();
+        state.marker = None;
+        state.rebuild = None;
+    }
+}
+
+fn answer(state: &State, token: &TokenFacts) -> Answer {
+    let scopes = token.scopes();
+    let chunk_cutoffs = token.user.iter().flat_map(|user| {
+        let in_job = move |job: &&FrozenJob| {
+            let key = (job.job.clone(), user.clone());
+            let candidate = state.chunks.range(..=key).next_back();
+            candidate.is_some_and(|((id, _), chunk)| id == &job.job && chunk.users.contains(user))
+        };
+        state.active.iter().filter(in_job).map(|job| job.cutoff(user.clone()))
+    });
+    let cutoffs: CutoffSet =
+        state.cutoffs.iter().filter(|cutoff| scopes.contains(&cutoff.scope)).cloned().chain(chunk_cutoffs).collect();
+    let spared = state.spared.keys().filter(|(_, user)| Some(user) == token.user.as_ref());
+    Answer {
+        cutoffs,
+        token_revoked: state.denied.contains_key(&token.id),
+        spared_by: spared.map(|(job, _)| job.clone()).collect(),
+    }
+}
+
+#[async_trait]
+impl Directory for Memory {
+    async fn user(&self, id: &UserId) -> PortResult<Option<User>> {
+        Ok(self.up()?.users.get(id).cloned())
+    }
+    async fn users(&self, ids: &[UserId]) -> PortResult<Vec<User>> {
+        let state = self.up()?;
+        Ok(ids.iter().filter_map(|id| state.users.get(id).cloned()).collect())
+    }
+    async fn group(&self, id: &GroupId) -> PortResult<Option<Group>> {
+        Ok(self.up()?.groups.get(id).cloned())
+    }
+    async fn groups(&self) -> PortResult<Vec<Group>> {
+        Ok(self.up()?.groups.values().cloned().collect())
+    }
+    async fn members(&self, group: &GroupId, after: Option<&UserId>, limit: usize) -> PortResult<Vec<UserId>> {
+        let state = self.up()?;
+        let members = state.members.get(group).into_iter().flatten();
+        Ok(members.filter(|user| after.is_none_or(|after| *user > after)).take(limit).cloned().collect())
+    }
+    async fn client(&self, id: &ClientId) -> PortResult<Option<Client>> {
+        Ok(self.up()?.clients.get(id).cloned())
+    }
+}
+
+#[async_trait]
+impl TokenStore for Memory {
+    async fn holdings(&self, owner: &Owner) -> PortResult<Holdings> {
+        let state = self.up()?;
+        let sessions = owner.user().and_then(|user| state.sessions.get(user));
+        Ok(Holdings {
+            tokens: state.tokens.get(owner).into_iter().flat_map(|rows| rows.values().cloned()).collect(),
+            sessions: sessions.into_iter().flat_map(|rows| rows.values().cloned()).collect(),
+        })
+    }
+    async fn token(&self, owner: &Owner, id: &TokenId) -> PortResult<Option<TokenRow>> {
+        Ok(self.up()?.tokens.get(owner).and_then(|rows| rows.get(id)).cloned())
+    }
+    async fn opaque(&self, id: &TokenId) -> PortResult<Option<TokenRow>> {
+        let state = self.up()?;
+        Ok(state.tokens.values().filter_map(|rows| rows.get(id)).find(|row| row.opaque).cloned())
+    }
+    async fn session(&self, user: &UserId, id: &SessionId) -> PortResult<Option<SessionRow>> {
+        Ok(self.up()?.sessions.get(user).and_then(|rows| rows.get(id)).cloned())
+    }
+    async fn revoke(&self, owner: &Owner, id: &TokenId, revoked: &Revoked) -> PortResult<Option<RevokedBy>> {
+        let mut state = self.up()?;
+        let row = state.tokens.get_mut(owner).and_then(|rows| rows.get_mut(id));
+        Ok(row.map(|row| row.revoked.get_or_insert_with(|| revoked.clone()).by.clone()))
+    }
+    async fn end_session(&self, user: &UserId, id: &SessionId, revoked: &Revoked) -> PortResult<bool> {
+        let mut state = self.up()?;
+        let row = state.sessions.get_mut(user).and_then(|rows| rows.get_mut(id));
+        Ok(row.is_some_and(|row| {
+            (row.client, row.ip_address) = (None, None);
+            row.ended_by.get_or_insert_with(|| revoked.by.clone()) == &revoked.by
+        }))
+    }
+}
+
+#[async_trait]
+impl RecordStore for Memory {
+    async fn apply(&self, record: &Record) -> PortResult<Applied> {
+        let mut state = self.up()?;
+        let name = match &record.change {
+            Change::Upsert(Entity::User(user)) => format!("user {}", user.id),
+            Change::Upsert(Entity::Group(group)) => format!("group {}", group.id),
+            Change::Upsert(Entity::Client(client)) => format!("client {}", client.id),
+            Change::Upsert(Entity::Token(token)) => format!("token {}", token.id),
+            Change::Upsert(Entity::Session(session)) => format!("session {}", session.id),
+            Change::Upsert(Entity::Membership(key)) | Change::Delete(Key::Membership(key)) => {
+                format!("membership {} {}", key.group_id, key.user_id)
+            }
+            Change::Delete(Key::User(key)) => format!("user {}", key.id),
+            Change::Delete(Key::Group(key)) => format!("group {}", key.id),
+            Change::Delete(Key::Client(key)) => format!("client {}", key.id),
+            Change::Delete(Key::Token(key)) => format!("token {}", key.id),
+            Change::Delete(Key::Session(key)) => format!("session {}", key.id),
+        };
+        if state.versions.get(&name).is_some_and(|stored| *stored >= record.at) {
+            return Ok(Applied::Stale);
+        }
+        state.versions.insert(name, record.at);
+        match &record.change {
+            Change::Upsert(entity) => upsert(&mut state, entity),
+            Change::Delete(key) => delete(&mut state, key, Epoch(record.at / 1_000)),
+        }
+        Ok(Applied::Written)
+    }
+}
+
+fn upsert(state: &mut State, entity: &Entity) {
+    match entity.clone() {
+        Entity::User(user) => {
+            state.users.insert(user.id.clone(), user.into());
+        }
+        Entity::Group(group) => {
+            state.groups.insert(group.id.clone(), group.into());
+        }
+        Entity::Client(client) => {
+            state.clients.insert(client.id.clone(), client.into());
+        }
+        Entity::Membership(key) => {
+            state.members.entry(key.group_id).or_default().insert(key.user_id);
+        }
+        Entity::Token(token) => {
+            let mut row = TokenRow::from(token);
+            let rows = state.tokens.entry(row.owner.clone()).or_default();
+            if let Some(ours) = rows.get(&row.id).and_then(|before| before.revoked.clone()) {
+                row.revoked = Some(ours);
+            }
+            rows.insert(row.id.clone(), row);
+        }
+        Entity::Session(session) => {
+            let mut row = SessionRow::from(session);
+            let rows = state.sessions.entry(row.user.clone()).or_default();
+            row.ended_by = rows.get(&row.id).and_then(|before| before.ended_by.clone());
+            rows.insert(row.id.clone(), row);
+        }
+    }
+}
+
+fn delete(state: &mut State, key: &Key, at: Epoch) {
+    match key {
+        Key::User(key) => {
+            state.users.remove(&key.id);
+        }
+        Key::Group(key) => {
+            state.groups.remove(&key.id);
+        }
+        Key::Client(key) => {
+            state.clients.remove(&key.id);
+        }
+        Key::Membership(key) => {
+            state.members.entry(key.group_id.clone()).or_default().remove(&key.user_id);
+        }
+        Key::Token(key) => {
+            if let Some(row) = state.tokens.get_mut(&key.owner()).and_then(|rows| rows.get_mut(&key.id)) {
+                row.revoked.get_or_insert(Revoked { at, by: RevokedBy::Issuer });
+            }
+        }
+        Key::Session(key) => {
+            if let Some(rows) = state.sessions.get_mut(&key.user_id) {
+                if let Some(row) = rows.get_mut(&key.id) {
+                    row.ended_by.get_or_insert(RevokedBy::Issuer);
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl JobStore for Memory {
+    async fn create(&self, job: &Job) -> PortResult<()> {
+        let mut state = self.up()?;
+        if state.jobs.contains_key(&job.id) {
+            return Err(PortError::Corrupt { service: "memory", cause: format!("job {} exists", job.id) });
+        }
+        state.jobs.insert(job.id.clone(), job.clone());
+        Ok(())
+    }
+    async fn get(&self, id: &JobId) -> PortResult<Option<Job>> {
+        Ok(self.up()?.jobs.get(id).cloned())
+    }
+    async fn start(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<Step> {
+        let mut state = self.up()?;
+        match state.jobs.get_mut(id) {
+            Some(job) if job.status == Status::Pending => {
+                (job.status, job.started_at) = (Status::Processing, Some(at));
+                Ok(Step::Taken)
+            }
+            _ => Ok(Step::Lost),
+        }
+    }
+    async fn freeze(
+        &self,
+        id: &JobId,
+        from: &PlanCursor,
+        to: &PlanCursor,
+        chunks: &[Chunk],
+        _retires_at: Epoch,
+    ) -> PortResult<Step> {
+        let mut state = self.up()?;
+        match state.jobs.get_mut(id) {
+            Some(job) if &job.plan == from && job.status == Status::Processing => job.plan = to.clone(),
+            _ => return Ok(Step::Lost),
+        }
+        for chunk in chunks {
+            if let Some(first) = chunk.first_user() {
+                state.chunks.insert((id.clone(), first.clone()), chunk.clone());
+            }
+        }
+        Ok(Step::Taken)
+    }
+    async fn mark_effective(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<()> {
+        if let Some(job) = self.up()?.jobs.get_mut(id) {
+            job.effective_at.get_or_insert(at);
+        }
+        Ok(())
+    }
+    async fn mark_emitted(&self, id: &JobId) -> PortResult<()> {
+        if let Some(job) = self.up()?.jobs.get_mut(id) {
+            job.emitted = true;
+        }
+        Ok(())
+    }
+    async fn mark_redriven(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<()> {
+        if let Some(job) = self.up()?.jobs.get_mut(id) {
+            job.redriven_at = Some(at);
+        }
+        Ok(())
+    }
+    async fn record_affected(
+        &self,
+        id: &JobId,
+        chunk: u32,
+        user: &UserId,
+        facts: Facts,
+        _at: DateTime<Utc>,
+    ) -> PortResult<()> {
+        let mut state = self.up()?;
+        let stored = state.affected.entry((id.clone(), chunk)).or_default().entry(user.clone()).or_default();
+        *stored = stored.max(facts);
+        Ok(())
+    }
+    async fn affected(&self, id: &JobId, chunk: u32) -> PortResult<HashMap<UserId, Facts>> {
+        Ok(self.up()?.affected.get(&(id.clone(), chunk)).cloned().unwrap_or_default())
+    }
+    async fn chunk_result(&self, id: &JobId, chunk: u32) -> PortResult<Option<ChunkResult>> {
+        Ok(self.up()?.results.get(&(id.clone(), chunk)).copied())
+    }
+    async fn commit_chunk(
+        &self,
+        id: &JobId,
+        chunk: u32,
+        before: Option<ChunkResult>,
+        after: ChunkResult,
+    ) -> PortResult<Step> {
+        let mut state = self.up()?;
+        let key = (id.clone(), chunk);
+        if state.results.get(&key).copied() != before {
+            return Ok(Step::Lost);
+        }
+        state.results.insert(key, after);
+        Ok(Step::Taken)
+    }
+    async fn tally(&self, id: &JobId) -> PortResult<Tally> {
+        let state = self.up()?;
+        let mut tally = Tally::default();
+        for (_, result) in state.results.range((id.clone(), 0)..=(id.clone(), u32::MAX)) {
+            match result.outcome {
+                ChunkOutcome::Done => tally.done += 1,
+                ChunkOutcome::Failed => tally.failed += 1,
+            }
+            tally.statistics += result.statistics;
+        }
+        Ok(tally)
+    }
+    async fn finish(&self, id: &JobId, from: Status, to: Status, at: DateTime<Utc>) -> PortResult<Step> {
+        let mut state = self.up()?;
+        match state.jobs.get_mut(id) {
+            Some(job) if job.status == from => {
+                (job.status, job.completed_at) = (to, Some(at));
+                Ok(Step::Taken)
+            }
+            _ => Ok(Step::Lost),
+        }
+    }
+    async fn open_jobs(&self) -> PortResult<Vec<JobId>> {
+        let state = self.up()?;
+        let mut open: Vec<&Job> = state.jobs.values().filter(|job| job.status.is_open()).collect();
+        open.sort_by_key(|job| job.created_at);
+        Ok(open.into_iter().take(100).map(|job| job.id.clone()).collect())
+    }
+}
+
+#[async_trait]
+impl DenylistStore for Memory {
+    async fn ask(&self, token: &TokenFacts) -> PortResult<Answer> {
+        Ok(answer(&*self.up()?, token))
+    }
+    async fn put_cutoffs(&self, cutoffs: &[Cutoff]) -> PortResult<()> {
+        self.up()?.cutoffs.extend_from_slice(cutoffs);
+        Ok(())
+    }
+    async fn put_token(&self, token: &TokenId, retires_at: Epoch) -> PortResult<()> {
+        self.up()?.denied.insert(token.clone(), retires_at);
+        Ok(())
+    }
+    async fn put_spared(&self, job: &JobId, users: &[UserId], retires_at: Epoch) -> PortResult<()> {
+        let mut state = self.up()?;
+        state.spared.extend(users.iter().map(|user| ((job.clone(), user.clone()), retires_at)));
+        Ok(())
+    }
+    async fn activate(&self, job: &FrozenJob) -> PortResult<()> {
+        let mut state = self.up()?;
+        if !state.active.contains(job) {
+            state.active.push(job.clone());
+        }
+        Ok(())
+    }
+    async fn active(&self) -> PortResult<Vec<FrozenJob>> {
+        Ok(self.up()?.active.clone())
+    }
+    async fn chunk(&self, chunk: &ChunkRef) -> PortResult<Option<Chunk>> {
+        Ok(self.up()?.chunks.get(&(chunk.job_id.clone(), chunk.first_user.clone())).cloned())
+    }
+    async fn chunks(&self, job: &JobId, after: Option<&UserId>, limit: usize) -> PortResult<Vec<Chunk>> {
+        let state = self.up()?;
+        let of_job = state.chunks.iter().filter(|((id, _), _)| id == job);
+        let later = of_job.filter(|((_, first), _)| after.is_none_or(|after| first > after));
+        Ok(later.take(limit).map(|(_, chunk)| chunk.clone()).collect())
+    }
+    async fn entries(&self, _from: Option<&str>) -> PortResult<Page<Entry>> {
+        let state = self.up()?;
+        let cutoffs = state.cutoffs.iter().cloned().map(Entry::Cutoff);
+        let tokens = state.denied.iter().map(|(token, until)| Entry::Token(token.clone(), *until));
+        let spared = state.spared.iter().map(|((job, user), until)| Entry::Spared(job.clone(), user.clone(), *until));
+        let chunks = state.chunks.iter().map(|((job, _), chunk)| Entry::Chunk(job.clone(), chunk.clone()));
+        Ok(Page { items: cutoffs.chain(tokens).chain(spared).chain(chunks).collect(), next: None })
+    }
+    async fn generation(&self) -> PortResult<String> {
+        Ok(self.up()?.generation.clone())
+    }
+    async fn renew_generation(&self, generation: &str) -> PortResult<()> {
+        generation.clone_into(&mut self.up()?.generation);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DenylistCache for Memory {
+    async fn ask(&self, token: &TokenFacts) -> PortResult<CacheAnswer> {
+        let state = self.up()?;
+        Ok(if state.marker.is_some() { CacheAnswer::Complete(answer(&state, token)) } else { CacheAnswer::Incomplete })
+    }
+    async fn put_cutoffs(&self, cutoffs: &[Cutoff]) -> PortResult<()> {
+        self.up()?.cutoffs.extend_from_slice(cutoffs);
+        Ok(())
+    }
+    async fn put_tokens(&self, tokens: &[(TokenId, Epoch)]) -> PortResult<()> {
+        self.up()?.denied.extend(tokens.iter().cloned());
+        Ok(())
+    }
+    async fn put_spared(&self, spared: &[(JobId, UserId, Epoch)]) -> PortResult<()> {
+        let entries = spared.iter().map(|(job, user, until)| ((job.clone(), user.clone()), *until));
+        self.up()?.spared.extend(entries);
+        Ok(())
+    }
+    async fn renew(&self, generation: &str) -> PortResult<bool> {
+        Ok(self.up()?.marker.as_deref() == Some(generation))
+    }
+    async fn begin_rebuild(&self, rebuild: &str) -> PortResult<()> {
+        self.up()?.rebuild = Some(rebuild.to_owned());
+        Ok(())
+    }
+    async fn finish_rebuild(&self, rebuild: &str, generation: &str) -> PortResult<bool> {
+        let mut state = self.up()?;
+        let same = state.rebuild.as_deref() == Some(rebuild);
+        if same {
+            state.marker = Some(generation.to_owned());
+        }
+        Ok(same)
+    }
+    async fn void(&self) -> PortResult<()> {
+        self.up()?.marker = None;
+        Ok(())
+    }
+}
+
+/// A queue that keeps what it is given, for a test to deliver as it pleases.
+#[derive(Default)]
+pub struct MemoryQueue {
+    plans: Mutex<Vec<JobId>>,
+    chunks: Mutex<Vec<ChunkRef>>,
+}
+
+impl MemoryQueue {
+    /// Takes the planning messages out.
+    pub fn take_plans(&self) -> Vec<JobId> {
+        std::mem::take(&mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the chunk messages out.
+    pub fn take_chunks(&self) -> Vec<ChunkRef> {
+        std::mem::take(&mut *self.chunks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl WorkQueue for MemoryQueue {
+    async fn send_plan(&self, job: &JobId) -> PortResult<()> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(job.clone());
+        Ok(())
+    }
+    async fn send_chunks(&self, chunks: &[ChunkRef]) -> PortResult<()> {
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(chunks);
+        Ok(())
+    }
+}

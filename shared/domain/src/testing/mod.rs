@@ -1,0 +1,54 @@
+//! For tests: ports in memory, a clock and ids that are set by hand, and the contract suites for real stores.
+
+pub mod contract;
+mod memory;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+pub use memory::{Memory, MemoryQueue};
+
+use crate::source::IdSource;
+use crate::time::Clock;
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct TestClock(Mutex<DateTime<Utc>>);
+
+impl TestClock {
+    /// A clock at this moment.
+    pub fn at(now: DateTime<Utc>) -> Self {
+        Self(Mutex::new(now))
+    }
+
+    /// Moves it.
+    pub fn advance(&self, by: TimeDelta) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Ids that count up from a seed.
+#[derive(Debug, Default)]
+pub struct SeededIds(AtomicU64);
+
+impl SeededIds {
+    /// Starts at a number; different numbers far apart never meet.
+    pub fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+}
+
+impl IdSource for SeededIds {
+    fn random_16(&self) -> [u8; 16] {
+        let next = self.0.fetch_add(1, Ordering::SeqCst);
+        (u128::from(next) << 64 | u128::from(next.wrapping_mul(0x9E37_79B9_7F4A_7C15))).to_be_bytes()
+    }
+}
