@@ -1,2 +1,19 @@
-//! Skeleton.
-fn main() {}
+//! Starts the ingest on Lambda.
+use std::sync::Arc;
+
+use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo};
+use domain::{ingest::Ingest, source::SystemIds, time::SystemClock};
+use lambda_kit::{config, telemetry};
+use lambda_runtime::service_fn;
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init();
+    let aws = aws::config().await;
+    let store = Arc::new(Dynamo::new(&aws, config::tables()?));
+    let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, Arc::new(SystemClock))?);
+    tokio::join!(store.warm_up(), cache.warm_up());
+    let (records, denylist) = (store.clone(), store);
+    let ingest = Ingest { records, denylist, cache, ids: Arc::new(SystemIds), limits: config::limits()? };
+    lambda_runtime::run(service_fn(|event| ingest::handle(event, &ingest))).await
+}

@@ -1,1 +1,20 @@
-//! Skeleton.
+//! Settles one chunk per message: token rows, sessions, affected users, counts.
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use domain::messages::ChunkMessage;
+use domain::settle::Settler;
+use lambda_kit::batch;
+use lambda_runtime::{Error, LambdaEvent};
+
+/// How often the queue delivers a message before it goes to the dead letters (`maxReceiveCount` in `template.yaml`;
+/// a test holds the two together). On the last delivery a chunk that fails is given up.
+pub const MAX_RECEIVES: u32 = 5;
+
+/// Works through a batch of chunk messages.
+pub async fn handle(event: LambdaEvent<SqsEvent>, settler: &Settler) -> Result<SqsBatchResponse, Error> {
+    Ok(batch::run(event.payload, |message| async move {
+        let chunk = ChunkMessage::parse(&message.body)?.chunk;
+        settler.settle(&chunk, message.receives >= MAX_RECEIVES).await
+    })
+    .await)
+}

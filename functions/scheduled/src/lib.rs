@@ -1,1 +1,75 @@
-//! Skeleton.
+//! Scheduled work (spec §12). Each task can also be started by hand with an event from `events/scheduled/`.
+
+use std::sync::Arc;
+
+use domain::guard;
+use domain::ports::{DenylistCache, DenylistStore};
+use domain::redrive::Redriver;
+use domain::source::IdSource;
+use domain::time::Clock;
+use lambda_runtime::{Error, LambdaEvent};
+use serde::{Deserialize, Serialize};
+
+/// What the tasks need.
+#[derive(Clone)]
+pub struct Deps {
+    /// The re-drive.
+    pub redriver: Redriver,
+    /// The durable denylist.
+    pub denylist: Arc<dyn DenylistStore>,
+    /// Redis.
+    pub cache: Arc<dyn DenylistCache>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Names of rebuilds.
+    pub ids: Arc<dyn IdSource>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Task {
+    /// Every minute: jobs written but not started, chunks that died, jobs that can be closed.
+    Redrive,
+    /// Every minute: renew the complete cache's lease, rebuild any other.
+    CacheGuard,
+}
+
+/// What was done, for whoever started it by hand.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Report {
+    /// Of the re-drive.
+    Redrive {
+        /// Open jobs looked at.
+        looked_at: usize,
+        /// Planning messages sent.
+        plans: usize,
+        /// Chunk messages sent.
+        chunks: usize,
+        /// Jobs closed.
+        closed: usize,
+    },
+    /// Of the cache guard.
+    CacheGuard {
+        /// What it found.
+        outcome: String,
+    },
+}
+
+/// Does one task.
+pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Error> {
+    let report = match event.payload {
+        Task::Redrive => {
+            let done = deps.redriver.redrive().await?;
+            Report::Redrive { looked_at: done.looked_at, plans: done.plans, chunks: done.chunks, closed: done.closed }
+        }
+        Task::CacheGuard => {
+            let (store, cache) = (deps.denylist.as_ref(), deps.cache.as_ref());
+            let outcome = guard::guard(store, cache, deps.clock.as_ref(), deps.ids.as_ref()).await?;
+            Report::CacheGuard { outcome: format!("{outcome:?}") }
+        }
+    };
+    tracing::info!(?report, "scheduled task done");
+    Ok(report)
+}

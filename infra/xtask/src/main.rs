@@ -1,2 +1,121 @@
-//! Skeleton.
-fn main() {}
+//! One command for the local stack, the demo, the tests and the benchmarks. `cargo xtask help` lists what it does.
+//!
+//! To add a command: a variant of [`Task`], and an arm in [`run`]. What a command needs from outside (paths, ports,
+//! tools) comes from [`settings`]; nothing else reads the environment.
+
+mod checks;
+mod deploy;
+mod failure;
+mod process;
+mod settings;
+mod stack;
+mod state;
+mod tools;
+mod ui;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use failure::Result;
+use settings::Settings;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about, disable_version_flag = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Starts the local stack, deploys template.yaml to it and loads the demo company
+    Up(Up),
+    /// Stops what `up` started
+    Down,
+    /// Runs one group logout for real and shows what happens
+    Demo(Rest),
+    /// Prints an access token of one user
+    Token(Rest),
+    /// Loads records from an NDJSON file
+    Import(Rest),
+    /// Measures; prints the figures of the README
+    Bench(Rest),
+    /// Runs all tests against the local stack
+    Test(Rest),
+    /// Checks format, lints, dependencies and the template
+    Lint,
+    /// Installs every tool (also cargo-lambda, for `sam build`) and prints where they are
+    Tools,
+}
+
+#[derive(Args, Default)]
+struct Up {
+    /// Port of the local AWS [default: any free one]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Port of Redis [default: any free one]
+    #[arg(long)]
+    redis_port: Option<u16>,
+    /// Leaves the tables empty
+    #[arg(long)]
+    no_company: bool,
+}
+
+#[derive(Args)]
+struct Rest {
+    /// Passed on as they are
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let outcome = Settings::read().and_then(|settings| run(&settings, Cli::parse().task));
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            ui::error(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Up(up) => {
+            let ports = stack::Ports { aws: up.port, redis: up.redis_port };
+            stack::up(settings, ports, !up.no_company)?;
+            stack::summary(settings)?;
+        }
+        Task::Down => stack::down(settings)?,
+        Task::Demo(rest) => return with_stack(settings, "demo", &rest.args),
+        Task::Bench(rest) => return with_stack(settings, "bench", &rest.args),
+        Task::Token(rest) => return on_running_stack(settings, "token", &rest.args),
+        Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),
+        Task::Test(rest) => return checks::test(settings, &rest.args),
+        Task::Lint => checks::lint(settings)?,
+        Task::Tools => {
+            for folder in tools::all(settings)? {
+                println!("{}", folder.display());
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn with_stack(settings: &Settings, command: &str, args: &[String]) -> Result<ExitCode> {
+    stack::up(settings, stack::Ports::default(), true)?;
+    stack::ops(settings, command, args)
+}
+
+fn on_running_stack(settings: &Settings, command: &str, args: &[String]) -> Result<ExitCode> {
+    stack::require_running(settings)?;
+    // Files are named from where the command was called.
+    let args: Vec<String> = args.iter().map(|arg| existing_path(arg).unwrap_or_else(|| arg.clone())).collect();
+    stack::ops(settings, command, &args)
+}
+
+fn existing_path(arg: &str) -> Option<String> {
+    let path = PathBuf::from(arg);
+    path.is_file().then(|| path.canonicalize().ok()).flatten().map(|path| path.display().to_string())
+}

@@ -97,7 +97,9 @@ pub enum Refused {
         code: String,
     },
     /// The job is too large to be counted within the request.
-    #[error("the group is too large to be counted at once; make a dry run first and send its plan_id and confirmation_code")]
+    #[error(
+        "the group is too large to be counted at once; make a dry run first and send its plan_id and confirmation_code"
+    )]
     NeedsPlan,
     /// The plan cannot be executed.
     #[error("{0}")]
@@ -267,7 +269,10 @@ fn check_reason(reason: &str) -> Result<(), Refused> {
     if REASON_CHARS.contains(&length) {
         Ok(())
     } else {
-        Err(Refused::Invalid { pointer: "/reason", detail: format!("must be 10 to 500 characters long, and has {length}") })
+        Err(Refused::Invalid {
+            pointer: "/reason",
+            detail: format!("must be 10 to 500 characters long, and has {length}"),
+        })
     }
 }
 

@@ -28,6 +28,20 @@ pub enum Scope {
     Session(SessionId),
 }
 
+impl Scope {
+    /// The key under which stores keep this scope's cutoffs. A length in front keeps two ids in one key apart,
+    /// whatever they hold.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Everything => "ALL".to_owned(),
+            Self::User(user) => format!("U#{user}"),
+            Self::Client(client) => format!("C#{client}"),
+            Self::UserClient(user, client) => format!("UC#{}#{user}{client}", user.as_str().len()),
+            Self::Session(session) => format!("S#{session}"),
+        }
+    }
+}
+
 /// Which time of a token a cutoff compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Basis {

@@ -103,11 +103,7 @@ pub struct Members {
 
 impl Members {
     /// Opens the stream after a user, or at the beginning.
-    pub async fn open(
-        directory: Arc<dyn Directory>,
-        groups: Vec<GroupId>,
-        after: Option<UserId>,
-    ) -> PortResult<Self> {
+    pub async fn open(directory: Arc<dyn Directory>, groups: Vec<GroupId>, after: Option<UserId>) -> PortResult<Self> {
         let page = (IDS_IN_MEMORY / groups.len().max(1)).clamp(*PAGE.start(), *PAGE.end());
         let filled: Vec<Source> = stream::iter(groups.into_iter().map(|group| {
             let source = Source { group, buffer: VecDeque::new(), after: after.clone(), ended: false };
@@ -116,8 +112,13 @@ impl Members {
         .buffered(GROUPS_READ_AT_ONCE)
         .try_collect()
         .await?;
-        let mut members =
-            Self { directory, sources: filled.into_iter().map(Some).collect(), heads: BinaryHeap::new(), page, last: after };
+        let mut members = Self {
+            directory,
+            sources: filled.into_iter().map(Some).collect(),
+            heads: BinaryHeap::new(),
+            page,
+            last: after,
+        };
         for index in 0..members.sources.len() {
             members.raise_head(index);
         }

@@ -19,9 +19,7 @@ use crate::guard;
 use crate::ids::{JobId, UserId};
 use crate::job::{CHUNK_USERS, Chunk, ChunkRef, Conditions, Job, PlanCursor, Status};
 use crate::members::{Members, groups_of};
-use crate::ports::{
-    DenylistCache, DenylistStore, Directory, FrozenJob, JobStore, PortResult, Step, WorkQueue,
-};
+use crate::ports::{DenylistCache, DenylistStore, Directory, FrozenJob, JobStore, PortResult, Step, WorkQueue};
 use crate::source::IdSource;
 use crate::time::Clock;
 
@@ -99,11 +97,9 @@ impl Population {
             .buffered(LOOKUPS_AT_ONCE)
             .try_collect()
             .await?;
-        let admins: HashMap<&UserId, bool> =
-            found.iter().flatten().map(|user| (&user.id, user.is_admin())).collect();
+        let admins: HashMap<&UserId, bool> = found.iter().flatten().map(|user| (&user.id, user.is_admin())).collect();
         let is_admin = |user: &UserId| admins.get(user).copied().unwrap_or(false);
-        let users: Vec<UserId> =
-            seen.iter().filter(|user| !(self.exclude_admins && is_admin(user))).cloned().collect();
+        let users: Vec<UserId> = seen.iter().filter(|user| !(self.exclude_admins && is_admin(user))).cloned().collect();
         let includes_admins = users.iter().any(is_admin);
         Ok(Batch { users, includes_admins, last_seen, ended })
     }

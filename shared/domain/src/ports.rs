@@ -130,13 +130,7 @@ pub trait JobStore: Send + Sync {
     /// The sum over the chunks' results.
     async fn tally(&self, id: &JobId) -> PortResult<Tally>;
     /// Ends a job. Lost if it is not in state `from` any more.
-    async fn finish(
-        &self,
-        id: &JobId,
-        from: Status,
-        to: Status,
-        at: DateTime<Utc>,
-    ) -> PortResult<Step>;
+    async fn finish(&self, id: &JobId, from: Status, to: Status, at: DateTime<Utc>) -> PortResult<Step>;
     /// Jobs that are pending or processing, oldest first, at most 100.
     async fn open_jobs(&self) -> PortResult<Vec<JobId>>;
 }

@@ -99,8 +99,7 @@ impl Settler {
 
     async fn settle_known(&self, job: &Job, chunk: &ChunkRef) -> Result<(), WorkError> {
         let frozen = self.denylist.chunk(chunk).await?;
-        let frozen =
-            frozen.ok_or_else(|| WorkError::Drop(format!("job {} has no chunk {}", job.id, chunk.number)))?;
+        let frozen = frozen.ok_or_else(|| WorkError::Drop(format!("job {} has no chunk {}", job.id, chunk.number)))?;
         stream::iter(frozen.users)
             .map(|user| self.settle_user(job, chunk.number, user))
             .buffer_unordered(USERS_AT_ONCE)

@@ -1,1 +1,9 @@
-//! Skeleton.
+//! The entry kit of the functions: what every `main.rs` and every handler needs, and nothing of AWS's services.
+
+pub mod batch;
+pub mod caller;
+pub mod config;
+pub mod json;
+pub mod metrics;
+pub mod problem;
+pub mod telemetry;

@@ -1,0 +1,153 @@
+//! `POST /oauth/introspect` (RFC 7662) and `POST /oauth/token/validate`.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use domain::decision::Refusal;
+use domain::ids::RawToken;
+use domain::inspect::{Active, Inactive, Inspected};
+use domain::token::TokenKind;
+use lambda_kit::json::{is_media_type, read_body};
+use lambda_kit::metrics::{self, Unit};
+use serde::{Deserialize, Serialize};
+
+use crate::oauth_error::OauthError;
+use crate::{Deps, clients};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The request of RFC 7662 §2.1.
+#[derive(Deserialize)]
+struct IntrospectionRequest {
+    token: Option<String>,
+}
+
+/// The answer of RFC 7662 §2.2. Of a token that is not good nothing but that is said.
+#[derive(Debug, Default, Serialize)]
+pub struct Introspection {
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    aud: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+}
+
+/// The request of `token/validate`.
+#[derive(Deserialize)]
+struct ValidationRequest {
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+}
+
+/// Its answer.
+#[derive(Debug, Serialize)]
+pub struct Validation {
+    valid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+fn token_type(kind: TokenKind) -> &'static str {
+    match kind {
+        TokenKind::Access => "Bearer",
+        // RFC 7662 leaves this open; the registered hint says what it is.
+        TokenKind::Refresh => "refresh_token",
+    }
+}
+
+impl From<Active> for Introspection {
+    fn from(active: Active) -> Self {
+        match active {
+            Active::Jwt(claims) => Self {
+                active: true,
+                scope: claims.scope,
+                client_id: claims.facts.client.map(Into::into),
+                username: claims.username,
+                token_type: Some(token_type(claims.facts.kind)),
+                exp: Some(claims.facts.expires_at.0),
+                iat: Some(claims.facts.issued_at.0),
+                sub: claims.facts.user.map(Into::into),
+                aud: claims.audience,
+                iss: Some(claims.issuer),
+                jti: Some(claims.facts.id.into()),
+            },
+            Active::Opaque(row) => Self {
+                active: true,
+                scope: row.scope,
+                token_type: Some(token_type(row.kind)),
+                exp: Some(row.expires_at.0),
+                iat: Some(row.issued_at.0),
+                sub: row.owner.user().map(ToString::to_string),
+                client_id: Some(row.client.into()),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+async fn body(request: Request) -> Result<axum::body::Bytes, OauthError> {
+    read_body(request).await.map_err(|_| OauthError::TooLarge)
+}
+
+async fn inspect(deps: &Deps, token: String) -> Result<Inspected, OauthError> {
+    let inspected =
+        deps.inspector.inspect(&RawToken::new(token)).await.map_err(|error| OauthError::unavailable(&error))?;
+    if let Some(degraded) = &inspected.degraded {
+        tracing::warn!(?degraded, "the denylist was asked the slow way");
+        metrics::emit(deps.clock.as_ref(), "DegradedChecks", Unit::Count, 1, &[]);
+    }
+    if let Err(why) = &inspected.verdict {
+        tracing::info!(?why, "token is not good");
+    }
+    Ok(inspected)
+}
+
+/// Tells an authenticated client about a token.
+pub async fn introspect(State(deps): State<Deps>, request: Request) -> Result<Json<Introspection>, OauthError> {
+    clients::authenticate(deps.directory.as_ref(), request.headers()).await?;
+    if !is_media_type(request.headers(), FORM) {
+        return Err(OauthError::UnsupportedMediaType("Send the parameters as application/x-www-form-urlencoded."));
+    }
+    let body = body(request).await?;
+    let form: IntrospectionRequest =
+        serde_urlencoded::from_bytes(&body).map_err(|_| OauthError::InvalidRequest("The form cannot be read."))?;
+    let token = form.token.filter(|token| !token.is_empty());
+    let token = token.ok_or(OauthError::InvalidRequest("The parameter token is missing."))?;
+    let inspected = inspect(&deps, token).await?;
+    Ok(Json(inspected.verdict.map_or_else(|_| Introspection::default(), Introspection::from)))
+}
+
+/// Tells an authenticated client whether a token is valid, and roughly why not.
+pub async fn validate(State(deps): State<Deps>, request: Request) -> Result<Json<Validation>, OauthError> {
+    clients::authenticate(deps.directory.as_ref(), request.headers()).await?;
+    if !is_media_type(request.headers(), "application/json") {
+        return Err(OauthError::UnsupportedMediaType("Send the body as application/json."));
+    }
+    let body = body(request).await?;
+    let asked: ValidationRequest = serde_json::from_slice(&body)
+        .map_err(|_| OauthError::InvalidRequest("The body is not the JSON of a request."))?;
+    let token = asked.refresh_token.or(asked.access_token).filter(|token| !token.is_empty());
+    let token = token.ok_or(OauthError::InvalidRequest("Send access_token or refresh_token."))?;
+    let reason = match inspect(&deps, token).await?.verdict {
+        Ok(_) => None,
+        Err(Inactive::Refused(Refusal::Expired | Refusal::SignInTooOld)) => Some("Token has expired"),
+        Err(Inactive::Refused(Refusal::TokenRevoked | Refusal::CutOff(_))) => Some("Token is blacklisted"),
+        Err(Inactive::Unknown | Inactive::Invalid(_)) => Some("Token is not valid"),
+    };
+    Ok(Json(Validation { valid: reason.is_none(), reason }))
+}

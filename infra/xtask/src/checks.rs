@@ -1,0 +1,105 @@
+//! The tests and the lints, the same on a desk and in CI.
+
+use std::process::{Command, ExitCode};
+
+use crate::failure::{Context, Failure, Result};
+use crate::settings::Settings;
+use crate::stack::{self, Ports};
+use crate::{process, tools, ui};
+
+/// Runs every test on a running stack. Stops the stack afterwards if it was not running before.
+pub fn test(settings: &Settings, args: &[String]) -> Result<ExitCode> {
+    let started = stack::up(settings, Ports::default(), true)?;
+    let code = run_tests(settings, args);
+    if started {
+        stack::down(settings)?;
+    }
+    code
+}
+
+fn run_tests(settings: &Settings, args: &[String]) -> Result<ExitCode> {
+    let redis = tools::redis_server(settings)?;
+    let mut tests = tools::nextest(settings).map_or_else(
+        || {
+            let mut cargo = Command::new(&settings.cargo);
+            cargo.arg("test");
+            cargo
+        },
+        |nextest| {
+            let mut runner = Command::new(nextest);
+            runner.args(["nextest", "run"]);
+            runner
+        },
+    );
+    tests
+        .arg("--workspace")
+        .args(args)
+        .current_dir(&settings.root)
+        .env("BATCH_LOGOUT_STACK", settings.stack_file())
+        .env("BATCH_LOGOUT_BIN_DIR", settings.binaries())
+        .env("REDIS_SERVER_BIN", redis);
+    let status = tests.status().context("cannot start the tests")?;
+    // Ended by a signal: no code.
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Runs every lint, all of them even if one finds something.
+pub fn lint(settings: &Settings) -> Result<()> {
+    let failed: Vec<Failure> = [
+        cargo(settings, &["fmt", "--all", "--check"]),
+        cargo(settings, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        dependencies(settings),
+        template(settings),
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
+}
+
+fn cargo(settings: &Settings, args: &[&str]) -> Result<()> {
+    let what = format!("cargo {}", args[0]);
+    let mut command = Command::new(&settings.cargo);
+    command.arg(args[0]).current_dir(&settings.root);
+    if !ui::is_interactive() {
+        command.arg("--quiet");
+    }
+    ui::shown(&what, || process::visible(command.args(&args[1..]), &what))
+}
+
+/// Licences, bans, sources and, where the database can be had, known vulnerabilities.
+fn dependencies(settings: &Settings) -> Result<()> {
+    let deny = tools::deny(settings)?;
+    let check = |args: &[&str]| {
+        let mut command = Command::new(&deny);
+        command.args(args).current_dir(&settings.root);
+        command
+    };
+    let log = settings.logs().join("advisories.log");
+    let database = ui::step("fetch the advisory database", |_| {
+        process::logged(&mut check(&["fetch", "db"]), "cargo deny fetch", &log, |_| ())
+    });
+    if let Err(cause) = &database {
+        ui::note(&format!("known vulnerabilities are NOT checked, their database cannot be fetched: {cause}"));
+    }
+    let args: &[&str] = if database.is_ok() {
+        &["check", "--hide-inclusion-graph"]
+    } else {
+        &["--offline", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]
+    };
+    ui::shown("cargo deny", || process::visible(&mut check(args), "cargo deny"))
+}
+
+fn template(settings: &Settings) -> Result<()> {
+    let sam = tools::sam(settings)?;
+    let log = settings.logs().join("validate.log");
+    ui::step("sam validate --lint", |_| {
+        let mut validate = Command::new(sam.program("sam"));
+        validate.args(["validate", "--lint", "--region", "us-east-1"]).current_dir(&settings.root);
+        validate.env("SAM_CLI_TELEMETRY", "0");
+        process::output(&mut validate, "sam validate --lint", &log).map(drop)
+    })
+}

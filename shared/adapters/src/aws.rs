@@ -1,0 +1,22 @@
+//! The AWS SDK, configured once: region, retries and time-outs.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+
+/// Loads the configuration that every client of a function shares. The SDK has no operation time-out by default:
+/// without one a lost packet would hold a request until the function itself is ended.
+pub async fn config() -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(Duration::from_secs(5))
+        .operation_timeout(Duration::from_secs(15))
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .load()
+        .await
+}

@@ -1,0 +1,69 @@
+//! The text form of cutoffs in Redis, written by the merge scripts.
+
+use domain::cutoff::{Basis, Cutoff, Kinds, Scope, Spares};
+use domain::error::PortError;
+use domain::ids::JobId;
+use domain::ports::PortResult;
+use domain::time::Epoch;
+
+/// The variety of a cutoff in one word: basis, kinds, what it spares, and whose list that is.
+pub fn write_variety(cutoff: &Cutoff) -> String {
+    let basis = match cutoff.basis {
+        Basis::SignIn => 's',
+        Basis::Issued => 'i',
+    };
+    let kinds = match cutoff.kinds {
+        Kinds::Both => 'b',
+        Kinds::AccessOnly => 'a',
+        Kinds::RefreshOnly => 'r',
+    };
+    let service = if cutoff.spares.service_tokens { 't' } else { '-' };
+    let listed = if cutoff.spares.listed_users { format!("l{}", cutoff.job) } else { "-".to_owned() };
+    format!("{basis}{kinds}{service}{listed}")
+}
+
+fn corrupt(line: &str) -> PortError {
+    PortError::Corrupt { service: "Redis", cause: format!("{line:?} is no denylist entry") }
+}
+
+fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
+    let mut words = line.split(' ');
+    let (variety, at, job, retires_at) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let mut letters = variety.chars();
+    let basis = match letters.next()? {
+        's' => Basis::SignIn,
+        'i' => Basis::Issued,
+        _ => return None,
+    };
+    let kinds = match letters.next()? {
+        'b' => Kinds::Both,
+        'a' => Kinds::AccessOnly,
+        'r' => Kinds::RefreshOnly,
+        _ => return None,
+    };
+    let service_tokens = letters.next()? == 't';
+    let listed_users = letters.next()? == 'l';
+    Some(Cutoff {
+        scope: scope.clone(),
+        basis,
+        kinds,
+        spares: Spares { service_tokens, listed_users },
+        at: Epoch(at.parse().ok()?),
+        job: JobId::parse(job).ok()?,
+        retires_at: Epoch(retires_at.parse().ok()?),
+    })
+}
+
+/// Reads the lines of one scope. An unreadable line is an error, never "no cutoff".
+pub fn read_cutoffs(scope: &Scope, value: &str, into: &mut Vec<Cutoff>) -> PortResult<()> {
+    for line in value.lines() {
+        into.push(read_cutoff(scope, line).ok_or_else(|| corrupt(line))?);
+    }
+    Ok(())
+}
+
+/// Reads the jobs that spare a user.
+pub fn read_spared(value: &str) -> PortResult<Vec<JobId>> {
+    let job = |line: &str| line.split(' ').next().and_then(|job| JobId::parse(job).ok()).ok_or_else(|| corrupt(line));
+    value.lines().map(job).collect()
+}

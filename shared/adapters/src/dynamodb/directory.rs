@@ -1,0 +1,105 @@
+//! Users, groups, memberships and clients.
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use domain::directory::{Client, Group, User};
+use domain::error::PortError;
+use domain::ids::{ClientId, GroupId, UserId};
+use domain::ports::{Directory, PortResult};
+use domain::records::{ClientRecord, GroupRecord, UserRecord};
+
+use super::Dynamo;
+use super::item::{self, Item, Reader, failed, key, s};
+
+/// How often unprocessed keys of a batch are asked for again.
+const BATCH_TRIES: usize = 5;
+
+impl Dynamo {
+    async fn directory_item(&self, pk: String, sk: &str) -> PortResult<Option<Reader>> {
+        let got = self.client.get_item().table_name(&self.tables.directory).set_key(Some(key(pk, sk)));
+        let item = got.consistent_read(true).send().await.map_err(failed)?.item;
+        Ok(item.map(Reader).filter(|item| !item.flag("deleted")))
+    }
+}
+
+#[async_trait]
+impl Directory for Dynamo {
+    async fn user(&self, id: &UserId) -> PortResult<Option<User>> {
+        let item = self.directory_item(format!("U#{id}"), "-").await?;
+        item.map(|item| item.json::<UserRecord>("data").map(User::from)).transpose()
+    }
+
+    async fn users(&self, ids: &[UserId]) -> PortResult<Vec<User>> {
+        let mut users = Vec::with_capacity(ids.len());
+        let mut wanted: Vec<Item> = ids.iter().map(|id| key(format!("U#{id}"), "-")).collect();
+        for _ in 0..BATCH_TRIES {
+            if wanted.is_empty() {
+                return Ok(users);
+            }
+            let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
+            let keys = keys.map_err(|cause| item::corrupt(cause.to_string()))?;
+            let request = self.client.batch_get_item().request_items(&self.tables.directory, keys);
+            let answer = request.send().await.map_err(failed)?;
+            for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                let item = Reader(item);
+                if !item.flag("deleted") {
+                    users.push(item.json::<UserRecord>("data")?.into());
+                }
+            }
+            let unprocessed = answer.unprocessed_keys.into_iter().flatten();
+            wanted = unprocessed.flat_map(|(_, keys)| keys.keys).collect();
+        }
+        Err(PortError::Unavailable { service: "DynamoDB", cause: "batch read kept being throttled".to_owned() })
+    }
+
+    async fn group(&self, id: &GroupId) -> PortResult<Option<Group>> {
+        let item = self.directory_item("GROUPS".to_owned(), id.as_str()).await?;
+        item.map(|item| item.json::<GroupRecord>("data").map(Group::from)).transpose()
+    }
+
+    async fn groups(&self) -> PortResult<Vec<Group>> {
+        let query = self.client.query().table_name(&self.tables.directory).consistent_read(true);
+        let query = query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", s("GROUPS"));
+        let mut pages = query.into_paginator().items().send();
+        let mut groups = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = Reader(item.map_err(failed)?);
+            if !item.flag("deleted") {
+                groups.push(item.json::<GroupRecord>("data")?.into());
+            }
+        }
+        Ok(groups)
+    }
+
+    async fn members(&self, group: &GroupId, after: Option<&UserId>, limit: usize) -> PortResult<Vec<UserId>> {
+        let mut start = after.map(|user| key(format!("M#{group}"), user.as_str()));
+        // Removed memberships leave a mark behind, so that a page may come back empty before the end.
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.tables.directory)
+                .consistent_read(true)
+                .key_condition_expression("pk = :pk")
+                .filter_expression("attribute_not_exists(deleted)")
+                .projection_expression("sk")
+                .expression_attribute_values(":pk", s(format!("M#{group}")))
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(failed)?;
+            let members: Vec<UserId> =
+                page.items.into_iter().flatten().map(|item| Reader(item).id("sk")).collect::<Result<_, _>>()?;
+            if !members.is_empty() || page.last_evaluated_key.is_none() {
+                return Ok(members);
+            }
+            start = page.last_evaluated_key;
+        }
+    }
+
+    async fn client(&self, id: &ClientId) -> PortResult<Option<Client>> {
+        let item = self.directory_item(format!("C#{id}"), "-").await?;
+        item.map(|item| item.json::<ClientRecord>("data").map(Client::from)).transpose()
+    }
+}

@@ -1,0 +1,52 @@
+//! DynamoDB behind the domain's store ports.
+//!
+//! | table | partition key | sort key | what |
+//! |---|---|---|---|
+//! | tokens | `owner`: `U#user` or `C#client` (service tokens) | `item`: `T#token`, `S#session` | all rows of one owner in one item collection |
+//! | directory | `U#user`, `C#client` | `-` | a user, a client |
+//! | directory | `GROUPS` | group id | all groups: a subtree is found by one consistent query |
+//! | directory | `M#group` | user id | members, in byte order |
+//! | jobs | `J#job` | `-` | the job |
+//! | jobs | `J#job` | `C#number` | a chunk's result |
+//! | jobs | `J#job` | `N#0…15` | the tally, in shards so that chunks ending together do not wait for each other |
+//! | jobs | `A#job#number` | user id | the chunk's affected users, spread over partitions |
+//! | denylist | `ALL` | `CUT#…`, `F#job` | global cutoffs, and the jobs whose frozen users are cut off |
+//! | denylist | `U#…`, `C#…`, `UC#…`, `S#…` | `CUT#…` | cutoffs of one scope; appended, never replaced |
+//! | denylist | `T#token` | `-` | a revoked token |
+//! | denylist | `X#user` | job id | a user whom a job spares |
+//! | denylist | `F#job` | first user of the chunk | at most 100 frozen users: the durable form of their cutoffs |
+//! | denylist | `GENERATION` | `-` | what a complete cache carries |
+
+mod denylist;
+mod directory;
+mod item;
+mod jobs;
+mod records;
+mod tokens;
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use domain::settings::Tables;
+
+/// All stores that live in `DynamoDB`.
+#[derive(Debug, Clone)]
+pub struct Dynamo {
+    client: Client,
+    tables: Tables,
+}
+
+impl Dynamo {
+    /// Builds the client once, before the first event.
+    pub fn new(config: &SdkConfig, tables: Tables) -> Self {
+        Self { client: Client::new(config), tables }
+    }
+
+    /// Opens the connection, so that the first request does not wait for TLS. Whether it succeeds does not matter yet.
+    pub async fn warm_up(&self) {
+        let key = item::key("GENERATION", "-");
+        let _ = self.client.get_item().table_name(&self.tables.denylist).set_key(Some(key)).send().await;
+    }
+}
+
+/// How long rows are kept after they expired, in seconds: long enough to answer what a job did.
+const RETENTION_SECONDS: i64 = 30 * 24 * 3_600;

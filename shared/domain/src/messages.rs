@@ -1,0 +1,62 @@
+//! What the queues carry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::WorkError;
+use crate::ids::JobId;
+use crate::job::ChunkRef;
+
+/// The version that is written; older ones stay readable.
+const VERSION: u8 = 1;
+
+/// A job to plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanMessage {
+    v: u8,
+    /// The job.
+    pub job_id: JobId,
+}
+
+/// A chunk to settle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChunkMessage {
+    v: u8,
+    /// The chunk.
+    pub chunk: ChunkRef,
+}
+
+fn parse<M: serde::de::DeserializeOwned>(body: &str, version: impl Fn(&M) -> u8) -> Result<M, WorkError> {
+    // What cannot be read ends among the dead letters, where somebody sees it.
+    let message: M =
+        serde_json::from_str(body).map_err(|cause| WorkError::Retry(format!("unreadable message: {cause}")))?;
+    match version(&message) {
+        VERSION => Ok(message),
+        other => Err(WorkError::Retry(format!("message version {other} is not known"))),
+    }
+}
+
+impl PlanMessage {
+    /// A message in the current version.
+    pub fn new(job_id: JobId) -> Self {
+        Self { v: VERSION, job_id }
+    }
+
+    /// Reads a message body.
+    pub fn parse(body: &str) -> Result<Self, WorkError> {
+        parse(body, |message: &Self| message.v)
+    }
+}
+
+impl ChunkMessage {
+    /// A message in the current version.
+    pub fn new(chunk: ChunkRef) -> Self {
+        Self { v: VERSION, chunk }
+    }
+
+    /// Reads a message body.
+    pub fn parse(body: &str) -> Result<Self, WorkError> {
+        parse(body, |message: &Self| message.v)
+    }
+}

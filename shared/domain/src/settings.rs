@@ -1,0 +1,54 @@
+//! What configuration decides, as plain values: read in one crate, used in another.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The tables' names.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    /// Tokens and sessions.
+    pub tokens: String,
+    /// Users, groups, memberships, clients.
+    pub directory: String,
+    /// Jobs, chunk results, affected users.
+    pub jobs: String,
+    /// The durable denylist.
+    pub denylist: String,
+}
+
+/// The issuer of the tokens.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// `iss`.
+    pub issuer: String,
+    /// Where its keys are; else its discovery document says so.
+    pub jwks_uri: Option<String>,
+    /// The `aud` that tokens must carry, if any.
+    pub audience: Option<String>,
+    /// A claim that marks access tokens, such as `token_use=access`.
+    pub required_claim: Option<(String, String)>,
+    /// The claim that names the sign-in: `sid`, unless the issuer calls it otherwise.
+    pub session_claim: String,
+    /// The claim whose values are role names, if any.
+    pub roles_claim: Option<String>,
+}
+
+/// The cache, and how long to wait for it.
+#[derive(Clone)]
+pub struct Cache {
+    /// `redis://…` or `rediss://…`.
+    pub url: String,
+    /// Replicas that must have a cutoff before it counts as written (`[CUT-5]`).
+    pub replicas: u32,
+    /// How long a verifier waits for an answer before it asks the durable denylist (`[CHECK-3]`).
+    pub budget: Duration,
+    /// User and cache name for IAM authentication, on AWS.
+    pub iam: Option<(String, String)>,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL may hold a password.
+        f.debug_struct("Cache").field("replicas", &self.replicas).field("budget", &self.budget).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! Configuration: the one place that reads the environment.
+
+use std::time::Duration;
+
+use domain::decision::Limits;
+use domain::settings::{Cache, Issuer, Tables};
+
+/// A variable is missing or wrong. The function refuses to start.
+#[derive(Debug, thiserror::Error)]
+#[error("environment variable {name}: {problem}")]
+pub struct ConfigError {
+    name: &'static str,
+    problem: String,
+}
+
+/// Reads variables; an empty one counts as absent, as templates cannot leave one out.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn required(name: &'static str) -> Result<String, ConfigError> {
+    var(name).ok_or_else(|| ConfigError { name, problem: "is not set".to_owned() })
+}
+
+fn number<T: std::str::FromStr>(name: &'static str, default: T) -> Result<T, ConfigError> {
+    match var(name) {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|_| ConfigError { name, problem: format!("{text:?} is no whole number") }),
+    }
+}
+
+/// The four tables: `TOKENS_TABLE`, `DIRECTORY_TABLE`, `JOBS_TABLE`, `DENYLIST_TABLE`.
+pub fn tables() -> Result<Tables, ConfigError> {
+    Ok(Tables {
+        tokens: required("TOKENS_TABLE")?,
+        directory: required("DIRECTORY_TABLE")?,
+        jobs: required("JOBS_TABLE")?,
+        denylist: required("DENYLIST_TABLE")?,
+    })
+}
+
+/// The planners' queue: `PLAN_QUEUE_URL`.
+pub fn plan_queue() -> Result<String, ConfigError> {
+    required("PLAN_QUEUE_URL")
+}
+
+/// The settling workers' queue: `CHUNK_QUEUE_URL`.
+pub fn chunk_queue() -> Result<String, ConfigError> {
+    required("CHUNK_QUEUE_URL")
+}
+
+/// The issuer: `OIDC_ISSUER`, `OIDC_JWKS_URI`, `OIDC_AUDIENCE`, `OIDC_REQUIRED_CLAIM`, `OIDC_SESSION_CLAIM`,
+/// `OIDC_ROLES_CLAIM`.
+pub fn issuer() -> Result<Issuer, ConfigError> {
+    let name = "OIDC_REQUIRED_CLAIM";
+    let required_claim = match var(name) {
+        None => None,
+        Some(text) => match text.split_once('=') {
+            Some((claim, value)) => Some((claim.to_owned(), value.to_owned())),
+            None => return Err(ConfigError { name, problem: "must be claim=value".to_owned() }),
+        },
+    };
+    Ok(Issuer {
+        issuer: required("OIDC_ISSUER")?,
+        jwks_uri: var("OIDC_JWKS_URI"),
+        audience: var("OIDC_AUDIENCE"),
+        required_claim,
+        session_claim: var("OIDC_SESSION_CLAIM").unwrap_or_else(|| "sid".to_owned()),
+        roles_claim: var("OIDC_ROLES_CLAIM"),
+    })
+}
+
+/// The cache: `REDIS_URL`, `REDIS_REPLICAS`, `REDIS_BUDGET_MILLIS`, `REDIS_IAM_USER` with `REDIS_IAM_CACHE`.
+pub fn cache() -> Result<Cache, ConfigError> {
+    Ok(Cache {
+        url: required("REDIS_URL")?,
+        replicas: number("REDIS_REPLICAS", 0)?,
+        budget: Duration::from_millis(number("REDIS_BUDGET_MILLIS", 250)?),
+        iam: var("REDIS_IAM_USER").zip(var("REDIS_IAM_CACHE")),
+    })
+}
+
+/// The verifiers' limits: `MAX_SIGN_IN_AGE_SECONDS`, 90 days by default.
+pub fn limits() -> Result<Limits, ConfigError> {
+    Ok(Limits { max_sign_in_age: number("MAX_SIGN_IN_AGE_SECONDS", 90 * 24 * 3_600)? })
+}
+
+/// `LOG_LEVEL`, such as `info` or `warn,adapters=debug`.
+pub fn log_level() -> String {
+    var("LOG_LEVEL").unwrap_or_else(|| "info".to_owned())
+}
+
+/// The function's name in logs and metrics.
+pub fn service() -> String {
+    var("POWERTOOLS_SERVICE_NAME")
+        .or_else(|| var("AWS_LAMBDA_FUNCTION_NAME"))
+        .unwrap_or_else(|| "batch-logout".to_owned())
+}

@@ -1,0 +1,67 @@
+//! `CloudWatch` metrics in the embedded metric format: one JSON line in the log is one data point.
+//!
+//! Source: "Embedded metric format specification", Amazon `CloudWatch` user guide.
+
+use serde_json::json;
+
+use domain::time::Clock;
+
+use crate::config;
+
+const NAMESPACE: &str = "BatchLogout";
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Time.
+    Milliseconds,
+}
+
+impl Unit {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "Count",
+            Self::Milliseconds => "Milliseconds",
+        }
+    }
+}
+
+/// Writes one data point. Ids are properties, never dimensions: every dimension value is a metric of its own.
+pub fn emit(clock: &dyn Clock, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) {
+    println!("{}", line(clock.now().timestamp_millis(), &config::service(), name, unit, value, properties));
+}
+
+fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) -> serde_json::Value {
+    let mut line = json!({
+        "_aws": {
+            "Timestamp": at,
+            "CloudWatchMetrics": [{
+                "Namespace": NAMESPACE,
+                "Dimensions": [["service"]],
+                "Metrics": [{ "Name": name, "Unit": unit.as_str() }],
+            }],
+        },
+        "service": service,
+    });
+    line[name] = value.into();
+    for (property, text) in properties {
+        line[*property] = (*text).into();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_point_is_one_line_that_names_its_metric_and_keeps_ids_out_of_the_dimensions() {
+        let line = line(7, "auth-api", "DegradedChecks", Unit::Count, 1, &[("job_id", "j1")]);
+        let metric = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(metric["Dimensions"], json!([["service"]]));
+        assert_eq!(metric["Metrics"], json!([{ "Name": "DegradedChecks", "Unit": "Count" }]));
+        assert_eq!((&line["DegradedChecks"], &line["job_id"]), (&json!(1), &json!("j1")));
+    }
+}

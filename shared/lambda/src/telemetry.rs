@@ -1,0 +1,20 @@
+//! Structured JSON logs with the keys of Lambda Powertools.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config;
+
+/// Starts logging. Call once, first thing in `main`.
+pub fn init() {
+    let filter = EnvFilter::try_new(config::log_level()).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut layer = json_subscriber::JsonLayer::stdout();
+    layer.with_timer("timestamp", tracing_subscriber::fmt::time::SystemTime);
+    layer.with_level("level");
+    layer.with_target("location");
+    layer.with_flattened_event();
+    layer.with_current_span("span");
+    layer.add_static_field("service", config::service().into());
+    tracing_subscriber::registry().with(filter).with(layer).init();
+}
