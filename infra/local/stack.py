@@ -7,6 +7,9 @@ import json
 import os
 import sys
 import urllib.request
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import boto3
 
@@ -77,6 +80,19 @@ def bucket():
     return {"bucket": STACK}
 
 
+def package(folder):
+    """Zips each function's folder, quickly: SAM would take its time to make them small, for a way of no length."""
+    functions = [path.parent for path in Path(folder).glob("*/bootstrap")]
+
+    def pack(function):
+        with zipfile.ZipFile(f"{function}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as package:
+            package.write(function / "bootstrap", "bootstrap")
+        return function.name
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return sorted(threads.map(pack, functions))
+
+
 def outputs():
     """The deployed stack's outputs."""
     stacks = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
@@ -114,5 +130,6 @@ def adopt_gateway_responses():
 
 
 if __name__ == "__main__":
-    actions = {"identity": identity, "bucket": bucket, "outputs": outputs}
-    json.dump(actions[sys.argv[1]](), sys.stdout, ensure_ascii=False)
+    actions = {"identity": identity, "bucket": bucket, "package": package, "outputs": outputs}
+    action, *arguments = sys.argv[1:]
+    json.dump(actions[action](*arguments), sys.stdout, ensure_ascii=False)

@@ -1,1 +1,13 @@
-//! Skeleton.
+//! The operator's tool: it loads the demo company, imports records, gets tokens, runs the demo and the benchmarks.
+//!
+//! Everything here works on a running stack that `stack.json` describes (`cargo xtask up` writes one).
+
+pub mod company;
+pub mod demo;
+pub mod failure;
+pub mod import;
+pub mod issuer;
+pub mod load;
+pub mod progress;
+pub mod stack;
+pub mod web;

@@ -1,2 +1,81 @@
-//! Skeleton.
-fn main() {}
+//! The operator's tool. `cargo xtask` calls it; run it by hand with `--stack .local/stack.json`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use domain::decision::Limits;
+use domain::time::{Clock as _, SystemClock};
+use ops::failure::Result;
+use ops::stack::Stack;
+use ops::web::Web;
+use ops::{demo, import, issuer, load};
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Where {
+    /// Description of the running stack.
+    #[arg(long)]
+    stack: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Load the demo company: 10,000 users and 40,000 tokens.
+    LoadCompany(Where),
+    /// Log out a group of more than a thousand users, and check every claim about it.
+    Demo(Where),
+    /// Print an access token of somebody, obtained through the issuer.
+    Token {
+        #[command(flatten)]
+        at: Where,
+        /// Who signs in.
+        #[arg(long)]
+        user: String,
+    },
+    /// Import records from NDJSON, one per line.
+    Import {
+        #[command(flatten)]
+        at: Where,
+        /// The file.
+        file: PathBuf,
+        /// Age in seconds at which sign-ins are refused; as the stack is configured.
+        #[arg(long, default_value_t = 90 * 24 * 3_600)]
+        max_sign_in_age: i64,
+    },
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::LoadCompany(Where { stack: path }) => {
+            load::company(&path, &Stack::read(&path)?, SystemClock.now()).await.map(|_| ())
+        }
+        Command::Demo(Where { stack: path }) => demo::demo(&path, &Stack::read(&path)?).await,
+        Command::Token { at, user } => {
+            let stack = Stack::read(&at.stack)?;
+            let tokens = issuer::sign_in(&stack, &Web::default(), stack.person(&user)?).await?;
+            println!("{}", tokens.access);
+            Ok(())
+        }
+        Command::Import { at, file, max_sign_in_age } => {
+            import::import(&Stack::read(&at.stack)?, &file, Limits { max_sign_in_age }).await.map(|_| ())
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

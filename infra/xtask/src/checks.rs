@@ -9,9 +9,9 @@ use crate::{process, tools, ui};
 
 /// Runs every test on a running stack. Stops the stack afterwards if it was not running before.
 pub fn test(settings: &Settings, args: &[String]) -> Result<ExitCode> {
-    let started = stack::up(settings, Ports::default(), true)?;
-    let code = run_tests(settings, args);
-    if started {
+    let ran_before = stack::require_running(settings).is_ok();
+    let code = stack::up(settings, Ports::default(), true).and_then(|()| run_tests(settings, args));
+    if !ran_before {
         stack::down(settings)?;
     }
     code

@@ -46,14 +46,15 @@ pub fn deploy(settings: &Settings, state: &mut State, aws: &Environment, sam: &E
         return Ok(());
     }
 
-    // What `sam build` leaves behind: a folder per function with its `bootstrap`, and a template that names it. SAM
+    // What `sam build` leaves behind: a package per function with its `bootstrap`, and a template that names it. SAM
     // would start cargo-lambda once per function and compile for Lambda's processor; here one cargo call made them all.
     ui::step("package the functions", |bar| {
         for name in &functions {
             bar.set_message(name.clone());
-            package(settings, &build, name)?;
+            strip(settings, &build, name)?;
         }
-        let packaged = template.replace(CODE, "CodeUri: ");
+        helper(settings, state, aws, "package", &[&build])?;
+        let packaged = package_uris(&template);
         fs::write(build.join("template.yaml"), packaged).context(build.display())
     })?;
 
@@ -68,16 +69,16 @@ pub fn deploy(settings: &Settings, state: &mut State, aws: &Environment, sam: &E
         let deploy = on_local_aws(settings, state, &mut deploy);
         process::logged(deploy, "sam deploy", &settings.logs().join("deploy.log"), |line| bar.set_message(short(line)))
     })?;
-    let outputs = helper(settings, state, aws, "outputs")?;
+    let outputs = helper(settings, state, aws, "outputs", &[])?;
     state.outputs = outputs.as_object().cloned();
     state.deployed = Some(stamp);
     state.save(settings)
 }
 
 /// Runs `infra/local/stack.py` with the local AWS's Python.
-pub fn helper(settings: &Settings, state: &State, aws: &Environment, action: &str) -> Result<Value> {
+pub fn helper(settings: &Settings, state: &State, aws: &Environment, action: &str, args: &[&Path]) -> Result<Value> {
     let mut python = Command::new(aws.program("python"));
-    python.arg(settings.root.join("infra/local/stack.py")).arg(action).env("PYTHONIOENCODING", "utf-8");
+    python.arg(settings.root.join("infra/local/stack.py")).arg(action).args(args).env("PYTHONIOENCODING", "utf-8");
     let log = settings.logs().join(format!("{action}.log"));
     let printed = process::output(on_local_aws(settings, state, &mut python), action, &log)?;
     serde_json::from_str(&printed).context(action)
@@ -105,6 +106,18 @@ pub fn on_local_aws<'a>(settings: &Settings, state: &State, command: &'a mut Com
 fn functions(template: &str) -> Vec<String> {
     let names = template.lines().filter_map(|line| line.trim().strip_prefix(CODE));
     names.map(|name| name.trim().to_owned()).collect()
+}
+
+/// The template with the packages in place of the sources.
+fn package_uris(template: &str) -> String {
+    let line = |line: &str| {
+        if line.trim().starts_with(CODE) {
+            format!("{}.zip\n", line.replace(CODE, "CodeUri: "))
+        } else {
+            format!("{line}\n")
+        }
+    };
+    template.lines().map(line).collect()
 }
 
 fn parameters(state: &State) -> Result<Vec<String>> {
@@ -139,7 +152,7 @@ fn stamp(settings: &Settings, template: &str, functions: &[String], parameters: 
 }
 
 /// Puts a function's binary where SAM looks for it, without the debug information that would only be uploaded.
-fn package(settings: &Settings, build: &Path, name: &str) -> Result<()> {
+fn strip(settings: &Settings, build: &Path, name: &str) -> Result<()> {
     let folder = build.join(name);
     fs::create_dir_all(&folder).context(folder.display())?;
     let (from, to) = (settings.binaries().join(name), folder.join("bootstrap"));

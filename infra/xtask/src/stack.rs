@@ -18,6 +18,8 @@ use crate::state::{self, State};
 use crate::tools::{self, Environment};
 use crate::{deploy, ui};
 
+const ENVIRONMENTS: &[&str] = &["stack", "sam"];
+
 /// Ports asked for.
 #[derive(Clone, Copy, Default)]
 pub struct Ports {
@@ -27,13 +29,15 @@ pub struct Ports {
     pub redis: Option<u16>,
 }
 
-/// Starts what is not running and brings the rest up to date. Answers whether anything had to be started.
-pub fn up(settings: &Settings, ports: Ports, company: bool) -> Result<bool> {
+/// Starts what is not running and brings the rest up to date.
+pub fn up(settings: &Settings, ports: Ports, company: bool) -> Result<()> {
     let _lock = state::lock(settings)?;
+    // What cannot work is said now, not after minutes of compiling.
     check_ports(&State::load(settings), ports)?;
+    tools::check(settings, ENVIRONMENTS)?;
     // Python's packages come in while cargo compiles.
     std::thread::scope(|scope| {
-        let tools = scope.spawn(|| tools::prepare(settings, &["stack", "sam"]));
+        let tools = scope.spawn(|| tools::prepare(settings, ENVIRONMENTS));
         let built = deploy::build(settings);
         let waits = !tools.is_finished();
         let join = || tools.join().unwrap_or_else(|_| Err(Failure::new("the installation was interrupted")));
@@ -43,11 +47,11 @@ pub fn up(settings: &Settings, ports: Ports, company: bool) -> Result<bool> {
     let (aws, sam) = (tools::local_aws(settings)?, tools::sam(settings)?);
 
     let mut state = State::load(settings);
-    let started = start_processes(settings, &mut state, &aws, ports)?;
+    start_processes(settings, &mut state, &aws, ports)?;
     if state.identity.is_none() {
         let identity = ui::step("user pool", |_| {
-            deploy::helper(settings, &state, &aws, "bucket")?;
-            deploy::helper(settings, &state, &aws, "identity")
+            deploy::helper(settings, &state, &aws, "bucket", &[])?;
+            deploy::helper(settings, &state, &aws, "identity", &[])
         })?;
         state.identity = Some(identity);
         state.save(settings)?;
@@ -60,7 +64,7 @@ pub fn up(settings: &Settings, ports: Ports, company: bool) -> Result<bool> {
         state.company = true;
         state.save(settings)?;
     }
-    Ok(started)
+    Ok(())
 }
 
 /// Stops what [`up`] started, and nothing else.
@@ -122,7 +126,7 @@ fn ops_command(settings: &Settings, command: &str) -> Command {
     ops
 }
 
-fn start_processes(settings: &Settings, state: &mut State, aws: &Environment, ports: Ports) -> Result<bool> {
+fn start_processes(settings: &Settings, state: &mut State, aws: &Environment, ports: Ports) -> Result<()> {
     let aws_runs = state.aws.as_ref().is_some_and(Started::is_alive) && answers_http(state.aws_port);
     if !aws_runs {
         // Nothing of an earlier run is worth keeping: the local AWS starts empty.
@@ -152,7 +156,7 @@ fn start_processes(settings: &Settings, state: &mut State, aws: &Environment, po
         state.save(settings)?;
         ui::step("start the local AWS", |_| wait_until(&aws, &log, "the local AWS", || answers_http(state.aws_port)))?;
     }
-    Ok(!aws_runs)
+    Ok(())
 }
 
 /// Refuses, before anything takes time, ports that cannot be had.

@@ -50,6 +50,18 @@ pub fn all(settings: &Settings) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
+/// Refuses if an environment of `names` is missing and cannot be made here.
+pub fn check(settings: &Settings, names: &[&str]) -> Result<()> {
+    if names.iter().all(|name| is_installed(settings, name)) {
+        return Ok(());
+    }
+    let complete = Command::new(python(settings)?).args(["-c", "import ensurepip, venv"]).output();
+    if complete.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    Err(Failure::new("Python's venv module is missing (Debian: apt-get install python3-venv)"))
+}
+
 /// Makes the environments of `names` that are missing, side by side.
 pub fn prepare(settings: &Settings, names: &[&str]) -> Result<()> {
     let missing: Vec<&str> = names.iter().copied().filter(|name| !is_installed(settings, name)).collect();
@@ -149,7 +161,7 @@ fn install(settings: &Settings, name: &str, show: impl Fn(&str)) -> Result<()> {
     let log = settings.logs().join(format!("install-{name}.log"));
     process::logged(
         Command::new(python).args(["-m", "venv"]).arg(&folder),
-        "Python's venv module is missing or broken (Debian: apt-get install python3-venv)",
+        "no Python environment can be made",
         &log,
         &show,
     )?;

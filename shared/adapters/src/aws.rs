@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 
 /// Loads the configuration that every client of a function shares. The SDK has no operation time-out by default:
 /// without one a lost packet would hold a request until the function itself is ended.
@@ -17,6 +18,17 @@ pub async fn config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .load()
+        .await
+}
+
+/// The same for a local stack: its address, and credentials that it does not look at.
+pub async fn local(endpoint: &str, region: &str) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .endpoint_url(endpoint)
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(Credentials::new("local", "local", None, None, "local stack"))
+        .retry_config(RetryConfig::standard().with_max_attempts(5))
         .load()
         .await
 }

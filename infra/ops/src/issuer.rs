@@ -1,0 +1,122 @@
+//! Tokens of the local issuer: real sign-ins through it, and many tokens at once signed with its key.
+
+use bytes::Bytes;
+use domain::ports::RecordStore as _;
+use domain::records::{Entity, Record, TokenRecord};
+use domain::time::Epoch;
+use domain::token::TokenKind;
+use http::Request;
+use http_body_util::Full;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+use crate::failure::{Context as _, Failure, Result};
+use crate::stack::{Person, Stack};
+use crate::web::Web;
+
+/// What a sign-in gives.
+#[derive(Clone)]
+pub struct Tokens {
+    /// The access token.
+    pub access: String,
+    /// The refresh token.
+    pub refresh: String,
+}
+
+async fn initiate_auth(stack: &Stack, web: &Web, flow: &str, parameters: Value) -> Result<Value> {
+    let body = json!({ "AuthFlow": flow, "ClientId": stack.client_id, "AuthParameters": parameters });
+    let request = Request::post(&stack.endpoint_url)
+        .header("X-Amz-Target", "AWSCognitoIdentityProviderService.InitiateAuth")
+        .header("Content-Type", "application/x-amz-json-1.1")
+        .body(Full::new(Bytes::from(body.to_string())));
+    let answer = web.send(request.context("sign-in")?).await?;
+    if answer.status.is_success() {
+        Ok(answer.json)
+    } else {
+        Err(Failure(format!("the issuer refused: {}", answer.json)))
+    }
+}
+
+fn text(answer: &Value, name: &str) -> Result<String> {
+    let found = answer["AuthenticationResult"][name].as_str();
+    found.map(str::to_owned).ok_or_else(|| Failure(format!("the issuer sent no {name}")))
+}
+
+/// Signs somebody in, and records the tokens as the issuer's event would.
+pub async fn sign_in(stack: &Stack, web: &Web, person: &Person) -> Result<Tokens> {
+    let parameters = json!({ "USERNAME": person.email, "PASSWORD": person.password });
+    let answer = initiate_auth(stack, web, "USER_PASSWORD_AUTH", parameters).await?;
+    let tokens = Tokens { access: text(&answer, "AccessToken")?, refresh: text(&answer, "RefreshToken")? };
+    record(stack, &tokens.access).await?;
+    Ok(tokens)
+}
+
+/// Gets a new access token with a refresh token.
+pub async fn refresh(stack: &Stack, web: &Web, refresh_token: &str) -> Result<String> {
+    let answer = initiate_auth(stack, web, "REFRESH_TOKEN_AUTH", json!({ "REFRESH_TOKEN": refresh_token })).await?;
+    text(&answer, "AccessToken")
+}
+
+/// Records an access token in the token table, by its own claims.
+async fn record(stack: &Stack, token: &str) -> Result<()> {
+    let claims: Value = jsonwebtoken::dangerous::insecure_decode(token).context("the issuer's token")?.claims;
+    let id = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
+    let time = |name: &str| claims[name].as_i64().map(Epoch);
+    let issued_at = time("iat").unwrap_or(Epoch(0));
+    let record = TokenRecord {
+        id: id("jti").try_into().context("jti")?,
+        user_id: Some(id("sub").try_into().context("sub")?),
+        client_id: id("client_id").try_into().context("client_id")?,
+        token_type: TokenKind::Access,
+        opaque: false,
+        session_id: id("origin_jti").try_into().ok(),
+        issued_at,
+        auth_time: time("auth_time"),
+        expires_at: time("exp").unwrap_or(issued_at),
+        last_used_at: None,
+        scope: claims["scope"].as_str().map(str::to_owned),
+        revoked_at: None,
+    };
+    let record = Record::upsert(issued_at.0 * 1_000, Entity::Token(record));
+    stack.store().await.apply(&record).await.context("recording the token")?;
+    Ok(())
+}
+
+/// Signs tokens with the issuer's own key, as the issuer itself would: a thousand sign-ins take it minutes.
+pub struct Mint {
+    key: EncodingKey,
+    header: Header,
+    issuer: String,
+}
+
+impl Mint {
+    /// Reads the key of the local issuer.
+    pub async fn open(stack: &Stack, web: &Web) -> Result<Self> {
+        let file = &stack.signing_key_file;
+        let pem = std::fs::read(file).context(file.display())?;
+        let key = EncodingKey::from_rsa_pem(&pem).context(file.display())?;
+        let request = Request::get(&stack.jwks_uri).body(Full::default()).context("jwks_uri")?;
+        let keys = web.send(request).await?.json;
+        // The first key of the pool is the one it signs access tokens with.
+        let kid = keys["keys"][0]["kid"].as_str().ok_or_else(|| Failure("the issuer publishes no key".to_owned()))?;
+        let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::RS256) };
+        Ok(Self { key, header, issuer: stack.issuer.clone() })
+    }
+
+    /// The JWT of a recorded access token.
+    pub fn sign(&self, token: &TokenRecord) -> Result<String> {
+        let claims = json!({
+            "iss": self.issuer,
+            "sub": token.user_id,
+            "client_id": token.client_id,
+            "jti": token.id,
+            "origin_jti": token.session_id,
+            "token_use": "access",
+            "iat": token.issued_at,
+            "auth_time": token.auth_time,
+            "exp": token.expires_at,
+            "scope": token.scope,
+        });
+        jsonwebtoken::encode(&self.header, &claims, &self.key).context("signing a token")
+    }
+}
