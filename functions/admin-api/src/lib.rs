@@ -25,13 +25,15 @@ pub struct Deps {
     pub acceptor: Acceptor,
 }
 
-/// All calls of this function.
-pub fn router(deps: Deps) -> Router {
+/// All calls of this function, open to pages of these origins.
+pub fn router(deps: Deps, cors_origins: &[String]) -> Router {
+    let cors = lambda_kit::cors::layer(cors_origins);
     let calls = Router::new().route("/group", post(group::create)).route("/jobs/{id}", get(jobs::get));
     Router::new()
         .nest(BASE, calls)
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(axum::middleware::from_fn(problem::layer))
+        .layer(cors)
         .with_state(deps)
 }

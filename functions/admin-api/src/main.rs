@@ -20,5 +20,5 @@ async fn main() -> Result<(), lambda_http::Error> {
     let callers = Callers { inspector, directory: store.clone(), clock: clock.clone() };
     let (directory, tokens, jobs, ids) = (store.clone(), store.clone(), store, Arc::new(SystemIds));
     let acceptor = Acceptor { directory, tokens, jobs, queue, clock, ids, limits };
-    lambda_http::run(router(Deps { callers, acceptor })).await
+    lambda_http::run(router(Deps { callers, acceptor }, &config::cors_origins())).await
 }

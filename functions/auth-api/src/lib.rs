@@ -26,8 +26,9 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
 }
 
-/// All calls of this function.
-pub fn router(deps: Deps) -> Router {
+/// All calls of this function, open to pages of these origins.
+pub fn router(deps: Deps, cors_origins: &[String]) -> Router {
+    let cors = lambda_kit::cors::layer(cors_origins);
     Router::new()
         .route("/oauth/introspect", post(introspect::introspect))
         .route("/oauth/token/validate", post(introspect::validate))
@@ -35,6 +36,7 @@ pub fn router(deps: Deps) -> Router {
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(axum::middleware::from_fn(problem::layer))
+        .layer(cors)
         .with_state(deps)
 }
 

@@ -16,5 +16,5 @@ async fn main() -> Result<(), lambda_http::Error> {
     tokio::join!(store.warm_up(), cache.warm_up());
     let checker = Checker::new(cache, store.clone(), clock.clone(), config::limits()?);
     let inspector = Inspector { checker, verifier, tokens: store.clone() };
-    lambda_http::run(router(Deps { inspector, directory: store, clock })).await
+    lambda_http::run(router(Deps { inspector, directory: store, clock }, &config::cors_origins())).await
 }

@@ -1,6 +1,6 @@
 //! A demo company: nested groups, several clients, admins, service tokens, names in many scripts, users without
-//! tokens, tokens that have expired and tokens that are revoked already. The same seed makes the same company; each
-//! run issues tokens of its own.
+//! tokens, tokens that have expired and tokens that are revoked already. The same run makes the same company; another
+//! run makes other people in other groups, whom no earlier job has touched.
 
 use chrono::{DateTime, Utc};
 use domain::ids::{ClientId, GroupId, RawToken, SessionId, TokenId, UserId};
@@ -17,8 +17,6 @@ use crate::stack::Person;
 
 /// The client that may introspect in the demo company, and its secret (local stack only).
 pub const INTROSPECTOR: (&str, &str) = ("resource-server", "local-only-introspection");
-/// The group that the demo logs out with its subgroups.
-pub const LEAVING: &str = "contractors";
 
 /// How large, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +60,18 @@ pub struct Company {
 }
 
 const NAMES: [&str; 12] = [
-    "김민지", "이서준", "박하은 👩‍💻", "최도윤", "Zoë Brontë", "José Álvarez", "Nguyễn Thị Ánh", "O'Neill, Siân",
-    "李小龍", "محمد علي", "Łukasz Żółć 🚀", "정<b>예린</b>",
+    "김민지",
+    "이서준",
+    "박하은 👩‍💻",
+    "최도윤",
+    "Zoë Brontë",
+    "José Álvarez",
+    "Nguyễn Thị Ánh",
+    "O'Neill, Siân",
+    "李小龍",
+    "محمد علي",
+    "Łukasz Żółć 🚀",
+    "정<b>예린</b>",
 ];
 const DEPARTMENTS: [&str; 4] = ["engineering", "sales", "support", "finance"];
 const CONTRACTOR_GROUPS: [&str; 4] = ["contractors", "contractors-kr", "contractors-eu", "contractors-eu-berlin"];
@@ -80,8 +88,8 @@ fn dice(words: &[&str], sides: u32) -> u32 {
 }
 
 /// A user's id: scattered like the ids of a real issuer.
-pub fn user_id(number: u32) -> String {
-    let digest = Sha256::digest(format!("user {number}").as_bytes());
+fn user_id(run: &str, number: u32) -> String {
+    let digest = Sha256::digest(format!("{run} user {number}").as_bytes());
     let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
@@ -97,7 +105,16 @@ where
 impl Plan {
     /// Ten thousand users, more than a thousand of them leaving.
     pub fn demo(now: DateTime<Utc>) -> Self {
-        Self { users: 10_000, contractors: 1_250, run: now.format("%Y%m%dT%H%M%S%3f").to_string(), now }
+        Self { users: 10_000, contractors: 1_250, run: now.format("%y%m%d%H%M%S%3f").to_string(), now }
+    }
+
+    /// The group that the demo logs out with its subgroups.
+    pub fn leaving(&self) -> String {
+        self.group("contractors")
+    }
+
+    fn group(&self, name: &str) -> String {
+        format!("{name}-{}", self.run)
     }
 
     fn at(&self) -> i64 {
@@ -115,7 +132,8 @@ impl Plan {
         }
         for number in 0..SERVICE_TOKENS {
             let client = SERVICES[number as usize % SERVICES.len()];
-            let issued_at = Epoch(self.now.timestamp() - i64::from(dice(&[&self.run, "service", &number.to_string()], 3_000)));
+            let issued_at =
+                Epoch(self.now.timestamp() - i64::from(dice(&[&self.run, "service", &number.to_string()], 3_000)));
             let (opaque, token) = (format!("bl-{}-s{number}", self.run), number);
             company.tokens.push(Issued {
                 record: TokenRecord {
@@ -141,8 +159,8 @@ impl Plan {
 
     fn groups_and_clients(&self) -> Result<Vec<Record>> {
         let group = |name: &str, shown: &str, parent: Option<&str>| -> Result<Entity> {
-            let parent_id = parent.map(id::<GroupId>).transpose()?;
-            Ok(Entity::Group(GroupRecord { id: id(name)?, name: Some(shown.to_owned()), parent_id }))
+            let parent_id = parent.map(|parent| id::<GroupId>(self.group(parent))).transpose()?;
+            Ok(Entity::Group(GroupRecord { id: id(self.group(name))?, name: Some(shown.to_owned()), parent_id }))
         };
         let mut entities = vec![
             group("company", "주식회사 데모 🏢", None)?,
@@ -172,13 +190,13 @@ impl Plan {
     }
 
     fn join(&self, group: &str, user: &UserId, company: &mut Company) -> Result<()> {
-        let key = MembershipKey { group_id: id(group)?, user_id: user.clone() };
+        let key = MembershipKey { group_id: id(self.group(group))?, user_id: user.clone() };
         company.directory.push(Record::upsert(self.at(), Entity::Membership(key)));
         Ok(())
     }
 
     fn add_user(&self, number: u32, company: &mut Company) -> Result<()> {
-        let user: UserId = id(user_id(number))?;
+        let user: UserId = id(user_id(&self.run, number))?;
         let contractor = number < self.contractors;
         // A few contractors are admins: the job spares them.
         let is_admin = number.is_multiple_of(100);
@@ -248,7 +266,8 @@ impl Plan {
             }),
         ));
         // The access token was refreshed within the last half hour; the sign-in may be weeks old.
-        let refreshed = Epoch(self.now.timestamp() - i64::from(dice(&[&self.run, &name, "refreshed"], 1_800)) - 5).max(started_at);
+        let refreshed =
+            Epoch(self.now.timestamp() - i64::from(dice(&[&self.run, &name, "refreshed"], 1_800)) - 5).max(started_at);
         let state = dice(&[&self.run, &name, "state"], 100);
         for kind in [TokenKind::Access, TokenKind::Refresh] {
             let access = kind == TokenKind::Access;
@@ -293,13 +312,13 @@ impl Plan {
                 is_admin: false,
                 roles: person.roles.clone(),
                 permissions: vec![],
-                managed_group_ids: if manages { vec![id("contractors-eu")?] } else { vec![] },
+                managed_group_ids: if manages { vec![id(self.group("contractors-eu"))?] } else { vec![] },
                 workspaces: vec![],
             }),
         ));
         // The member leaves with the contractors; the security admin is among them, too, and is spared.
         if person.roles.is_empty() || person.roles.iter().any(|role| role == "security_admin") {
-            self.join(LEAVING, &user, company)?;
+            self.join("contractors", &user, company)?;
         }
         Ok(())
     }

@@ -9,13 +9,13 @@ use futures::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::company::{Company, INTROSPECTOR, Issued, LEAVING};
+use crate::company::{Company, INTROSPECTOR, Issued};
 use crate::failure::{Failure, Result, ensure};
 use crate::issuer::{self, Mint};
-use crate::progress;
-use crate::stack::Stack;
-use crate::web::Web;
 use crate::load;
+use crate::progress;
+use crate::stack::{Person, Stack};
+use crate::web::Web;
 
 const ADMIN: &str = "security.admin@example.com";
 const MEMBER: &str = "member@example.com";
@@ -31,30 +31,39 @@ struct Demo<'a> {
     stack: &'a Stack,
     web: Web,
     admin: String,
+    group: String,
 }
 
 /// Runs the demo.
 pub async fn demo(path: &Path, stack: &Stack) -> Result<()> {
     let begun = Instant::now();
     let (plan, company) = load::unused_company(path, stack, SystemClock.now()).await?;
-    println!("  {} users, {} tokens, {} sessions, nine groups in three levels", plan.users, company.tokens.len(), company.sessions.len());
+    println!(
+        "  {} users, {} tokens, {} sessions, nine groups in three levels",
+        plan.users,
+        company.tokens.len(),
+        company.sessions.len()
+    );
     let web = Web::default();
-    let admin = issuer::sign_in(stack, &web, stack.person(ADMIN)?).await?.access;
-    let demo = Demo { stack, web, admin };
+    let admin = issuer::sign_in(stack, &web, stack.person(ADMIN)?).await?;
+    let demo = Demo { stack, web, admin, group: plan.leaving() };
     let mint = Mint::open(stack, &demo.web).await?;
 
     // Somebody who really signs in, before and after.
     let member = stack.person(MEMBER)?;
     let before = issuer::sign_in(stack, &demo.web, member).await?;
-    ensure(demo.is_active(&before.access).await?, "a member's token must be good before the job")?;
+    ensure(demo.is_active(&before).await?, "a member's token must be good before the job")?;
 
     let counted = demo.dry_run().await?;
     let (job, accepted) = demo.start(&counted).await?;
     let effective = demo.wait_until_effective(&job).await?;
-    println!("✓ effective {} after the request: from now on every verifier refuses", between(&effective, "created_at", "effective_at")?);
+    println!(
+        "✓ effective {} after the request: from now on every verifier refuses",
+        between(&effective, "created_at", "effective_at")?
+    );
 
     demo.check_samples(&mint, &company).await?;
-    demo.check_member(member, &before).await?;
+    demo.check_member(&mint, member, &before).await?;
     let settled = demo.wait_until_settled(&job).await?;
     progress::done("settled: the token tables agree", accepted);
     demo.check_statistics(&counted, &settled)?;
@@ -92,6 +101,18 @@ impl Demo<'_> {
         Ok(answer.json)
     }
 
+    fn request(&self, extra: Value) -> Value {
+        let mut body = json!({
+            "group_id": self.group,
+            "include_subgroups": true,
+            "reason": "계약 종료: the contractors' engagement ended 🔒",
+        });
+        if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
+            body.extend(extra);
+        }
+        body
+    }
+
     async fn job(&self, id: &str) -> Result<Value> {
         let url = format!("{}{BASE}/jobs/{id}", self.stack.api_url);
         let answer = self.web.api("GET", &url, &self.admin, None).await?;
@@ -102,7 +123,7 @@ impl Demo<'_> {
     async fn dry_run(&self) -> Result<Value> {
         let begun = Instant::now();
         let spinner = progress::spinner("dry run");
-        let counted = self.post_group(&request(json!({ "dry_run": true })), StatusCode::OK).await?;
+        let counted = self.post_group(&self.request(json!({ "dry_run": true })), StatusCode::OK).await?;
         spinner.finish_and_clear();
         let would = &counted["would_affect"];
         progress::done(
@@ -120,9 +141,9 @@ impl Demo<'_> {
     }
 
     async fn start(&self, counted: &Value) -> Result<(String, Instant)> {
-        let unconfirmed = self.post_group(&request(json!({})), StatusCode::BAD_REQUEST).await?;
+        let unconfirmed = self.post_group(&self.request(json!({})), StatusCode::BAD_REQUEST).await?;
         println!("✓ without confirmation it is refused: {}", unconfirmed["detail"].as_str().unwrap_or_default());
-        let confirmed = request(json!({
+        let confirmed = self.request(json!({
             "plan_id": counted["plan_id"],
             "confirmation_code": counted["confirmation_code"],
         }));
@@ -185,19 +206,24 @@ impl Demo<'_> {
                 .await?;
             bar.finish_and_clear();
             ensure(wrong == 0, format!("{wrong} of {} tokens that must be {wanted} were not", sample.len()))?;
-            println!("✓ {} of {} {} tokens {wanted}", sample.len(), sample.len(), if leaving { "covered" } else { "uncovered" });
+            println!(
+                "✓ {} of {} {} tokens {wanted}",
+                sample.len(),
+                sample.len(),
+                if leaving { "covered" } else { "uncovered" }
+            );
         }
         progress::done("tokens checked over HTTP", begun);
         Ok(())
     }
 
     /// A refreshed token of the old sign-in dies; a new sign-in lives; the admin among the members is spared.
-    async fn check_member(&self, member: &crate::stack::Person, before: &issuer::Tokens) -> Result<()> {
-        ensure(!self.is_active(&before.access).await?, "the member's token must be refused")?;
-        let refreshed = issuer::refresh(self.stack, &self.web, &before.refresh).await?;
+    async fn check_member(&self, mint: &Mint, member: &Person, before: &str) -> Result<()> {
+        ensure(!self.is_active(before).await?, "the member's token must be refused")?;
+        let refreshed = mint.refreshed(before, SystemClock.now().into())?;
         ensure(!self.is_active(&refreshed).await?, "a token refreshed from the old sign-in must be refused")?;
         let after = issuer::sign_in(self.stack, &self.web, member).await?;
-        ensure(self.is_active(&after.access).await?, "a token of a new sign-in must be accepted")?;
+        ensure(self.is_active(&after).await?, "a token of a new sign-in must be accepted")?;
         ensure(self.is_active(&self.admin).await?, "the admin's token must be accepted")?;
         println!("✓ a token refreshed from the old sign-in is refused, a new sign-in is accepted, the admin is spared");
         Ok(())
@@ -212,21 +238,12 @@ impl Demo<'_> {
             ("refresh_tokens", "refresh_tokens_revoked"),
             ("sessions", "sessions_terminated"),
         ] {
-            ensure(would[planned] == did[done], format!("{done} is {}, the dry run said {}", did[done], would[planned]))?;
+            ensure(
+                would[planned] == did[done],
+                format!("{done} is {}, the dry run said {}", did[done], would[planned]),
+            )?;
         }
         println!("✓ the job did exactly what its dry run said");
         Ok(())
     }
-}
-
-fn request(extra: Value) -> Value {
-    let mut body = json!({
-        "group_id": LEAVING,
-        "include_subgroups": true,
-        "reason": "계약 종료: the contractors' engagement ended 🔒",
-    });
-    if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
-        body.extend(extra);
-    }
-    body
 }

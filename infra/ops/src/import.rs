@@ -79,9 +79,14 @@ pub async fn import(stack: &Stack, path: &Path, limits: Limits) -> Result<Import
     bar.finish_and_clear();
     if let Some(first) = failed.first() {
         let count = failed.len();
-        return Err(Failure(format!("{count} records were not written ({first}); import the file again: what is written stays")));
+        return Err(Failure(format!(
+            "{count} records were not written ({first}); import the file again: what is written stays"
+        )));
     }
     let imported = Imported { written: written.into_inner(), stale: stale.into_inner() };
-    progress::done(&format!("imported {} records, {} were not newer than what is stored", imported.written, imported.stale), begun);
+    progress::done(
+        &format!("imported {} records, {} were not newer than what is stored", imported.written, imported.stale),
+        begun,
+    );
     Ok(imported)
 }

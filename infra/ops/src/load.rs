@@ -33,7 +33,10 @@ pub async fn company(path: &Path, stack: &Stack, now: DateTime<Utc>) -> Result<(
     }
     bar.finish_and_clear();
     let sessions = company.sessions.len();
-    progress::done(&format!("demo company: {} users, {} tokens, {sessions} sessions", plan.users, company.tokens.len()), begun);
+    progress::done(
+        &format!("demo company: {} users, {} tokens, {sessions} sessions", plan.users, company.tokens.len()),
+        begun,
+    );
     let text = serde_json::to_string(&plan).context("company.json")?;
     std::fs::write(note(path), text).context(note(path).display())?;
     Ok((plan, company))

@@ -59,8 +59,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Demo(Where { stack: path }) => demo::demo(&path, &Stack::read(&path)?).await,
         Command::Token { at, user } => {
             let stack = Stack::read(&at.stack)?;
-            let tokens = issuer::sign_in(&stack, &Web::default(), stack.person(&user)?).await?;
-            println!("{}", tokens.access);
+            println!("{}", issuer::sign_in(&stack, &Web::default(), stack.person(&user)?).await?);
             Ok(())
         }
         Command::Import { at, file, max_sign_in_age } => {

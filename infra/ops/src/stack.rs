@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::failure::{Context as _, Failure, Result};
 
 /// The description.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct Stack {
     /// The API's root.
     pub api_url: String,
@@ -22,6 +22,10 @@ pub struct Stack {
     pub endpoint_url: String,
     /// Its region.
     pub region: String,
+    /// Its made-up credentials.
+    pub access_key_id: String,
+    /// The other half of them.
+    pub secret_access_key: String,
     /// The cache.
     pub redis_url: String,
     /// The tables' names.
@@ -93,7 +97,8 @@ impl Stack {
 
     /// The SDK, pointed at this stack.
     pub async fn aws(&self) -> SdkConfig {
-        adapters::aws::local(&self.endpoint_url, &self.region).await
+        let (id, secret) = (&self.access_key_id, &self.secret_access_key);
+        adapters::aws::local(&self.endpoint_url, &self.region, id, secret).await
     }
 
     /// The tables' names.
@@ -109,8 +114,7 @@ impl Stack {
 
     /// The cache.
     pub async fn cache(&self) -> Result<Arc<RedisDenylist>> {
-        let cache =
-            Cache { url: self.redis_url.clone(), replicas: 0, budget: Duration::from_secs(2), iam: None };
+        let cache = Cache { url: self.redis_url.clone(), replicas: 0, budget: Duration::from_secs(2), iam: None };
         let cache = RedisDenylist::connect(&self.aws().await, cache, Arc::new(SystemClock));
         Ok(Arc::new(cache.context("Redis")?))
     }

@@ -46,11 +46,12 @@ impl Web {
 
     /// A call of the API with a bearer token.
     pub async fn api(&self, method: &str, url: &str, token: &str, body: Option<&Value>) -> Result<Answer> {
-        let request = Request::builder().method(method).uri(url).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request =
+            Request::builder().method(method).uri(url).header(header::AUTHORIZATION, format!("Bearer {token}"));
         let request = match body {
-            Some(json) => request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(Full::new(Bytes::from(json.to_string()))),
+            Some(json) => {
+                request.header(header::CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(json.to_string())))
+            }
             None => request.body(Full::default()),
         };
         self.send(request.context(url)?).await

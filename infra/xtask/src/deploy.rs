@@ -130,6 +130,7 @@ fn parameters(state: &State) -> Result<Vec<String>> {
         format!("OidcIssuer={}", told(identity, "issuer")),
         format!("OidcJwksUri={}", told(identity, "jwks_uri")),
         "OidcRequiredClaim=token_use=access".to_owned(),
+        "OidcSessionClaim=origin_jti".to_owned(),
         "OidcRolesClaim=cognito:groups".to_owned(),
         // A worker that dies is seen to have died when its messages come back: here within seconds.
         "PlanVisibilityTimeout=20".to_owned(),

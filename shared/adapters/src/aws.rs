@@ -22,12 +22,12 @@ pub async fn config() -> SdkConfig {
         .await
 }
 
-/// The same for a local stack: its address, and credentials that it does not look at.
-pub async fn local(endpoint: &str, region: &str) -> SdkConfig {
+/// The same for a local stack: its address and its made-up credentials.
+pub async fn local(endpoint: &str, region: &str, key_id: &str, secret: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region(Region::new(region.to_owned()))
-        .credentials_provider(Credentials::new("local", "local", None, None, "local stack"))
+        .credentials_provider(Credentials::new(key_id, secret, None, None, "local stack"))
         .retry_config(RetryConfig::standard().with_max_attempts(5))
         .load()
         .await

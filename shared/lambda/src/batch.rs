@@ -49,6 +49,8 @@ where
     }));
     let failed: Vec<Option<String>> = outcomes.buffer_unordered(AT_ONCE).collect().await;
     let mut response = SqsBatchResponse::default();
+    let failures = failed.iter().flatten().count();
+    tracing::info!(messages = failed.len(), failures, "batch done");
     response.batch_item_failures = failed
         .into_iter()
         .flatten()

@@ -86,6 +86,12 @@ pub fn limits() -> Result<Limits, ConfigError> {
     Ok(Limits { max_sign_in_age: number("MAX_SIGN_IN_AGE_SECONDS", 90 * 24 * 3_600)? })
 }
 
+/// `CORS_ORIGINS`: the origins whose pages may call the API, separated by commas; none by default.
+pub fn cors_origins() -> Vec<String> {
+    let list = var("CORS_ORIGINS").unwrap_or_default();
+    list.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect()
+}
+
 /// `LOG_LEVEL`, such as `info` or `warn,adapters=debug`.
 pub fn log_level() -> String {
     var("LOG_LEVEL").unwrap_or_else(|| "info".to_owned())

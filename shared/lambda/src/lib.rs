@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod caller;
 pub mod config;
+pub mod cors;
 pub mod json;
 pub mod metrics;
 pub mod problem;

@@ -39,7 +39,7 @@ fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: 
             "Timestamp": at,
             "CloudWatchMetrics": [{
                 "Namespace": NAMESPACE,
-                "Dimensions": [["service"]],
+                "Dimensions": [[]],
                 "Metrics": [{ "Name": name, "Unit": unit.as_str() }],
             }],
         },
@@ -60,7 +60,7 @@ mod tests {
     fn a_data_point_is_one_line_that_names_its_metric_and_keeps_ids_out_of_the_dimensions() {
         let line = line(7, "auth-api", "DegradedChecks", Unit::Count, 1, &[("job_id", "j1")]);
         let metric = &line["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(metric["Dimensions"], json!([["service"]]));
+        assert_eq!(metric["Dimensions"], json!([[]]));
         assert_eq!(metric["Metrics"], json!([{ "Name": "DegradedChecks", "Unit": "Count" }]));
         assert_eq!((&line["DegradedChecks"], &line["job_id"]), (&json!(1), &json!("j1")));
     }

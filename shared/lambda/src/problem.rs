@@ -149,10 +149,12 @@ fn request_id(request: &Request) -> String {
     context.map_or_else(|| "local".to_owned(), |context| context.request_id.clone())
 }
 
-/// Writes the problems of all handlers, and forbids caching of every answer. Wrap the whole router in it.
+/// Writes the problems of all handlers, logs every answer, and forbids caching it. Wrap the whole router in it.
 pub async fn layer(request: Request, next: Next) -> Response {
     let id = request_id(&request);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
+    tracing::info!(function_request_id = id, %method, path, status = response.status().as_u16(), "answered");
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = problem.render(id);
     }

@@ -168,8 +168,16 @@ pub async fn tokens<S: TokenStore + RecordStore>(store: &S, run: &str) {
 
     let by = |job: &str, at| Revoked { at: Epoch(at), by: RevokedBy::Job(id(job)) };
     assert_eq!(store.revoke(&owner, &opaque.id, &by("j1", 200)).await.unwrap(), Some(by("j1", 0).by));
-    assert_eq!(store.revoke(&owner, &opaque.id, &by("j2", 300)).await.unwrap(), Some(by("j1", 0).by), "CUT-6: the first stays");
-    assert_eq!(store.revoke(&owner, &opaque.id, &by("j1", 400)).await.unwrap(), Some(by("j1", 0).by), "CUT-6: twice is once");
+    assert_eq!(
+        store.revoke(&owner, &opaque.id, &by("j2", 300)).await.unwrap(),
+        Some(by("j1", 0).by),
+        "CUT-6: the first stays"
+    );
+    assert_eq!(
+        store.revoke(&owner, &opaque.id, &by("j1", 400)).await.unwrap(),
+        Some(by("j1", 0).by),
+        "CUT-6: twice is once"
+    );
     assert_eq!(store.revoke(&owner, &id(format!("{run}-no")), &by("j1", 1)).await.unwrap(), None);
     store.apply(&Record::upsert(2, Entity::Token(opaque.clone()))).await.unwrap();
     let row = store.token(&owner, &opaque.id).await.unwrap().unwrap();
@@ -199,7 +207,8 @@ pub async fn tokens<S: TokenStore + RecordStore>(store: &S, run: &str) {
     store.apply(&Record::delete(9_000, Key::Session(key))).await.unwrap();
     assert_eq!(store.holdings(&owner).await.unwrap().sessions.len(), 1, "a tombstone is no session");
 
-    let service = TokenRecord { user_id: None, client_id: id(format!("{run}-c")), ..token(&format!("{run}-t4"), &user, 1, 9) };
+    let service =
+        TokenRecord { user_id: None, client_id: id(format!("{run}-c")), ..token(&format!("{run}-t4"), &user, 1, 9) };
     store.apply(&Record::upsert(1, Entity::Token(service.clone()))).await.unwrap();
     let of_client = store.holdings(&Owner::Service(service.client_id)).await.unwrap();
     assert_eq!(of_client.tokens.iter().map(|row| row.id.clone()).collect::<Vec<_>>(), [service.id]);
@@ -217,10 +226,7 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
     assert_eq!(store.start(&first.id, now).await.unwrap(), Step::Lost);
 
     let users: Vec<UserId> = (0..4).map(|n| id(format!("{run}-{n}"))).collect();
-    let chunks = [
-        Chunk { number: 0, users: users[..2].to_vec() },
-        Chunk { number: 1, users: users[2..].to_vec() },
-    ];
+    let chunks = [Chunk { number: 0, users: users[..2].to_vec() }, Chunk { number: 1, users: users[2..].to_vec() }];
     let start = PlanCursor::default();
     let one = PlanCursor { chunks: 1, users: 2, last_user: Some(users[1].clone()), ..start.clone() };
     let two = PlanCursor { chunks: 2, users: 4, last_user: Some(users[3].clone()), frozen: true, ..start.clone() };
@@ -239,15 +245,17 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
     store.mark_emitted(&first.id).await.unwrap();
     store.mark_redriven(&first.id, now).await.unwrap();
     let job = store.get(&first.id).await.unwrap().unwrap();
-    assert_eq!((job.effective_at, job.emitted, job.redriven_at), (Some(now), true, Some(now)), "effective is noted once");
+    assert_eq!(
+        (job.effective_at, job.emitted, job.redriven_at),
+        (Some(now), true, Some(now)),
+        "effective is noted once"
+    );
     assert_eq!(job.plan, two);
 
     let facts = |access_tokens, refresh_tokens, sessions| Facts { access_tokens, refresh_tokens, sessions };
-    for (seen, stored) in [
-        (facts(2, 1, 0), facts(2, 1, 0)),
-        (facts(1, 1, 0), facts(2, 1, 0)),
-        (facts(2, 0, 1), facts(2, 1, 1)),
-    ] {
+    for (seen, stored) in
+        [(facts(2, 1, 0), facts(2, 1, 0)), (facts(1, 1, 0), facts(2, 1, 0)), (facts(2, 0, 1), facts(2, 1, 1))]
+    {
         store.record_affected(&first.id, 0, &users[0], seen, now).await.unwrap();
         let affected = store.affected(&first.id, 0).await.unwrap();
         assert_eq!(affected, HashMap::from([(users[0].clone(), stored)]), "SCOPE-7: numbers only grow");
@@ -256,7 +264,11 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
 
     let result = |outcome, users| ChunkResult {
         outcome,
-        statistics: Statistics { total_users_affected: users, access_tokens_revoked: 10 * users, ..Statistics::default() },
+        statistics: Statistics {
+            total_users_affected: users,
+            access_tokens_revoked: 10 * users,
+            ..Statistics::default()
+        },
     };
     let (failed, done) = (result(ChunkOutcome::Failed, 1), result(ChunkOutcome::Done, 2));
     assert_eq!(store.commit_chunk(&first.id, 0, None, failed).await.unwrap(), Step::Taken);
@@ -429,7 +441,12 @@ pub async fn denylist_cache<C: DenylistCache>(cache: &C, run: &str, now: i64) {
 }
 
 /// The merge that a cache does is the domain's.
-pub async fn cache_merges_like_the_domain<C: DenylistCache>(cache: &C, run: &str, cutoffs: &[Cutoff], token: &TokenFacts) {
+pub async fn cache_merges_like_the_domain<C: DenylistCache>(
+    cache: &C,
+    run: &str,
+    cutoffs: &[Cutoff],
+    token: &TokenFacts,
+) {
     cache.begin_rebuild(run).await.unwrap();
     cache.finish_rebuild(run, run).await.unwrap();
     for cutoff in cutoffs {
