@@ -1,1 +1,17 @@
-//! Skeleton.
+//! The test kit: real stores on free ports, the real binaries behind a Lambda Runtime API of our own, and companies
+//! whose outcome is known beforehand.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a failed unwrap is a failed test"
+)]
+
+pub mod company;
+pub mod environment;
+pub mod fleet;
+pub mod function;
+pub mod proxy;
+pub mod redis_server;
+pub mod store;

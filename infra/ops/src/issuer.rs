@@ -79,10 +79,17 @@ impl Mint {
     /// What a refresh makes of an access token: a new id and issue time, the same sign-in. The local user pool itself
     /// would restate `auth_time`, which OpenID Connect Core §12.2 forbids and Cognito does not.
     pub fn refreshed(&self, token: &str, now: Epoch) -> Result<String> {
+        self.altered(token, &|claims| {
+            claims["jti"] = format!("{}-refreshed", claims["jti"].as_str().unwrap_or_default()).into();
+            claims["iat"] = now.0.into();
+            claims["exp"] = now.plus(3_600).0.into();
+        })
+    }
+
+    /// A token with other claims, signed just as well.
+    pub fn altered(&self, token: &str, change: &dyn Fn(&mut Value)) -> Result<String> {
         let mut claims: Value = jsonwebtoken::dangerous::insecure_decode(token).context("the token")?.claims;
-        claims["jti"] = format!("{}-refreshed", claims["jti"].as_str().unwrap_or_default()).into();
-        claims["iat"] = now.0.into();
-        claims["exp"] = now.plus(3_600).0.into();
+        change(&mut claims);
         jsonwebtoken::encode(&self.header, &claims, &self.key).context("signing a token")
     }
 

@@ -106,7 +106,8 @@ impl RedisDenylist {
             .set_connection_timeout(Some(Duration::from_secs(1)))
             .set_response_timeout(Some(Duration::from_secs(5)))
             .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(100));
+            .set_min_delay(Duration::from_millis(10))
+            .set_max_delay(Duration::from_millis(50));
         if let Some((user, name)) = cache.iam {
             config = config.set_credentials_provider(IamAuth::new(aws, user, name, Arc::clone(&clock))?);
         }

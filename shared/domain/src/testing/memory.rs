@@ -28,6 +28,8 @@ struct State {
     clients: BTreeMap<ClientId, Client>,
     tokens: BTreeMap<Owner, BTreeMap<TokenId, TokenRow>>,
     sessions: BTreeMap<UserId, BTreeMap<SessionId, SessionRow>>,
+    /// Tokens that their issuer ended before they were ever written here.
+    ended_early: HashMap<TokenId, Revoked>,
     versions: HashMap<String, i64>,
     jobs: BTreeMap<JobId, Job>,
     chunks: BTreeMap<(JobId, UserId), Chunk>,
@@ -204,8 +206,9 @@ fn upsert(state: &mut State, entity: &Entity) {
         }
         Entity::Token(token) => {
             let mut row = TokenRow::from(token);
+            let early = state.ended_early.get(&row.id).cloned();
             let rows = state.tokens.entry(row.owner.clone()).or_default();
-            if let Some(ours) = rows.get(&row.id).and_then(|before| before.revoked.clone()) {
+            if let Some(ours) = rows.get(&row.id).and_then(|before| before.revoked.clone()).or(early) {
                 row.revoked = Some(ours);
             }
             rows.insert(row.id.clone(), row);
@@ -234,8 +237,10 @@ fn delete(state: &mut State, key: &Key, at: Epoch) {
             state.members.entry(key.group_id.clone()).or_default().remove(&key.user_id);
         }
         Key::Token(key) => {
-            if let Some(row) = state.tokens.get_mut(&key.owner()).and_then(|rows| rows.get_mut(&key.id)) {
-                row.revoked.get_or_insert(Revoked { at, by: RevokedBy::Issuer });
+            let revoked = Revoked { at, by: RevokedBy::Issuer };
+            match state.tokens.get_mut(&key.owner()).and_then(|rows| rows.get_mut(&key.id)) {
+                Some(row) => _ = row.revoked.get_or_insert(revoked),
+                None => _ = state.ended_early.insert(key.id.clone(), revoked),
             }
         }
         Key::Session(key) => {

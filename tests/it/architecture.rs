@@ -1,0 +1,91 @@
+//! The promises that the code's structure makes.
+
+use std::fs;
+
+use tests::environment::root;
+
+fn dependencies(manifest: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(manifest)).unwrap();
+    let section = text.split("[dependencies]").nth(1).unwrap();
+    let section = section.split("\n[").next().unwrap();
+    section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ']).next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let domain = dependencies("shared/domain/Cargo.toml");
+    for outside in ["adapters", "lambda-kit", "axum", "http", "redis", "lambda_http", "tokio"] {
+        assert!(!domain.iter().any(|name| name == outside), "the domain must not know {outside}");
+    }
+    assert!(!domain.iter().any(|name| name.starts_with("aws")), "the domain must not know AWS");
+    assert!(!dependencies("shared/adapters/Cargo.toml").contains(&"lambda-kit".to_owned()));
+    let kit = dependencies("shared/lambda/Cargo.toml");
+    assert!(!kit.iter().any(|name| name == "adapters" || name.starts_with("aws-sdk")));
+}
+
+#[test]
+fn adapters_appear_in_main_alone_and_main_is_short() {
+    for function in fs::read_dir(root().join("functions")).unwrap() {
+        let source = function.unwrap().path().join("src");
+        for file in fs::read_dir(&source).unwrap() {
+            let path = file.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            if path.ends_with("main.rs") {
+                assert!(text.lines().count() <= 34, "{} is more than wiring", path.display());
+            } else {
+                assert!(!text.contains("adapters::"), "{} names an adapter", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_worker_knows_how_often_the_queue_delivers() {
+    let template = fs::read_to_string(root().join("template.yaml")).unwrap();
+    let wanted = format!("maxReceiveCount: {}", revoke_chunk::MAX_RECEIVES);
+    let counts: Vec<&str> = template.lines().filter(|line| line.contains("maxReceiveCount:")).collect();
+    assert!(!counts.is_empty() && counts.iter().all(|line| line.contains(&wanted)), "{counts:?}");
+}
+
+#[test]
+fn every_sample_event_is_what_its_function_takes() {
+    let events = root().join("events");
+    let mut seen = 0;
+    for function in fs::read_dir(&events).unwrap() {
+        let folder = function.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(root().join("functions").join(&name).is_dir(), "events/{name} belongs to no function");
+        for file in fs::read_dir(&folder).unwrap() {
+            let path = file.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let shown = path.display();
+            let bodies = || -> Vec<String> {
+                let event: aws_lambda_events::event::sqs::SqsEvent = serde_json::from_str(&text).unwrap();
+                event.records.into_iter().map(|record| record.body.unwrap()).collect()
+            };
+            match name.as_str() {
+                "plan-job" => bodies()
+                    .iter()
+                    .for_each(|body| assert!(domain::messages::PlanMessage::parse(body).is_ok(), "{shown}")),
+                "revoke-chunk" => bodies()
+                    .iter()
+                    .for_each(|body| assert!(domain::messages::ChunkMessage::parse(body).is_ok(), "{shown}")),
+                "ingest" => bodies()
+                    .iter()
+                    .for_each(|body| assert!(domain::records::Record::parse(body).is_ok(), "{shown}: {body}")),
+                "scheduled" => assert!(serde_json::from_str::<scheduled::Task>(&text).is_ok(), "{shown}"),
+                _ => {
+                    let request: serde_json::Value = serde_json::from_str(&text).unwrap();
+                    assert!(request["httpMethod"].is_string() && request["path"].is_string(), "{shown}");
+                }
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "every function has a sample event");
+}

@@ -1,0 +1,107 @@
+//! A DynamoDB of a test's own, in this process and on a port of its own.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+
+use adapters::dynamodb::Dynamo;
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType,
+};
+use domain::settings::Tables;
+use dynoxide::Database;
+
+/// A running store.
+pub struct Store {
+    /// Its address.
+    pub endpoint: String,
+}
+
+/// An SDK configuration that leads nowhere, for clients that need one.
+pub async fn no_aws() -> SdkConfig {
+    adapters::aws::local("http://127.0.0.1:9", "us-east-1", "test", "test").await
+}
+
+fn key(name: &str, kind: KeyType) -> KeySchemaElement {
+    KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+}
+
+fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {
+    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
+}
+
+fn keys_only(name: &str, keys: Vec<KeySchemaElement>) -> GlobalSecondaryIndex {
+    GlobalSecondaryIndex::builder()
+        .index_name(name)
+        .set_key_schema(Some(keys))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .build()
+        .unwrap()
+}
+
+/// The tables' names, everywhere in the tests' own stores.
+pub fn tables() -> Tables {
+    let name = |name: &str| name.to_owned();
+    Tables { tokens: name("tokens"), directory: name("directory"), jobs: name("jobs"), denylist: name("denylist") }
+}
+
+impl Store {
+    /// Starts an empty one with all tables. It ends with the process.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        // A thread of its own, so that a test that blocks does not block its store.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                dynoxide::server::serve_on(listener, Database::memory().unwrap()).await;
+            });
+        });
+        let store = Self { endpoint };
+        store.create_tables().await;
+        store
+    }
+
+    /// The SDK, pointed at it.
+    pub async fn aws(&self) -> SdkConfig {
+        adapters::aws::local(&self.endpoint, "us-east-1", "test", "test").await
+    }
+
+    /// The ports in it.
+    pub async fn dynamo(&self) -> Arc<Dynamo> {
+        Arc::new(Dynamo::new(&self.aws().await, tables()))
+    }
+
+    async fn create_tables(&self) {
+        let client = Client::new(&self.aws().await);
+        let by_opaque_id = keys_only("by-opaque-id", vec![key("opaque_id", KeyType::Hash)]);
+        let open_jobs = keys_only("open-jobs", vec![key("open", KeyType::Hash), key("created_at", KeyType::Range)]);
+        let (s, n) = (ScalarAttributeType::S, ScalarAttributeType::N);
+        let extra = |name: &str| match name {
+            "tokens" => (vec![by_opaque_id.clone()], vec![attribute("opaque_id", s.clone())]),
+            "jobs" => (vec![open_jobs.clone()], vec![attribute("open", s.clone()), attribute("created_at", n.clone())]),
+            _ => (vec![], vec![]),
+        };
+        for (table, hash, range) in
+            [("tokens", "owner", "item"), ("directory", "pk", "sk"), ("jobs", "pk", "sk"), ("denylist", "pk", "sk")]
+        {
+            let (indexes, mut attributes) = extra(table);
+            attributes.extend([attribute(hash, s.clone()), attribute(range, s.clone())]);
+            client
+                .create_table()
+                .table_name(table)
+                .billing_mode(BillingMode::PayPerRequest)
+                .key_schema(key(hash, KeyType::Hash))
+                .key_schema(key(range, KeyType::Range))
+                .set_attribute_definitions(Some(attributes))
+                .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
+                .send()
+                .await
+                .unwrap();
+        }
+    }
+}
