@@ -41,6 +41,8 @@ pub struct JwtVerifier {
     http: Http,
     clock: Arc<dyn Clock>,
     keys: Mutex<Keys>,
+    /// Held while keys are fetched: whoever needs them meanwhile waits for that one fetch.
+    fetching: tokio::sync::Mutex<()>,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +89,7 @@ impl OneOrMany {
 impl JwtVerifier {
     /// A verifier that fetches keys when the first token arrives.
     pub fn new(issuer: Issuer, http: Http, clock: Arc<dyn Clock>) -> Self {
-        Self { issuer, http, clock, keys: Mutex::new(Keys::default()) }
+        Self { issuer, http, clock, keys: Mutex::new(Keys::default()), fetching: tokio::sync::Mutex::new(()) }
     }
 
     fn known_keys(&self) -> Keys {
@@ -141,10 +143,20 @@ impl JwtVerifier {
             }
         };
         let mut keys = self.known_keys();
-        let stale = keys.fetched_at.is_none_or(|at| self.clock.now() - at > KEYS_FRESH);
         let mut failure = None;
-        if stale || find(&keys).is_none() {
-            failure = self.refresh().await;
+        if find(&keys).is_none() {
+            let _fetching = self.fetching.lock().await;
+            // Another request may have fetched them in the meantime.
+            keys = self.known_keys();
+            if find(&keys).is_none() {
+                failure = self.refresh().await;
+                keys = self.known_keys();
+            }
+        } else if keys.fetched_at.is_none_or(|at| self.clock.now() - at > KEYS_FRESH)
+            && let Ok(_fetching) = self.fetching.try_lock()
+        {
+            // A key that is known is used even if a fresher set cannot be had.
+            self.refresh().await;
             keys = self.known_keys();
         }
         match find(&keys) {

@@ -30,6 +30,10 @@ pub async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
 
 /// Reads JSON, and names the member that was wrong by its pointer.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for the members in order.
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(Problem::malformed("", "the body must be a JSON object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer(error.path());

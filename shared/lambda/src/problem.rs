@@ -20,7 +20,7 @@ pub struct FieldError {
 #[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
-    /// The last part of the problem's type.
+    /// The last part of the problem's type, a reference relative to the API (RFC 9457 §3.1.1).
     slug: &'static str,
     title: &'static str,
     detail: String,
@@ -115,12 +115,12 @@ impl Problem {
     }
 
     fn render(self, request_id: String) -> Response {
-        let urn = format!("urn:batch-logout:problem:{}", self.slug);
+        let reference = format!("/problems/{}", self.slug);
         let mut details = ProblemDetails::from_status_code(self.status)
             .with_title(self.title)
             .with_detail(self.detail)
             .with_extensions(Extensions { request_id, errors: self.errors });
-        if let Ok(uri) = urn.parse::<http::Uri>() {
+        if let Ok(uri) = reference.parse::<http::Uri>() {
             details = details.with_type(uri);
         }
         let mut response = details.into_response();
