@@ -8,6 +8,7 @@
     reason = "a failed unwrap is a failed test"
 )]
 
+pub mod bench;
 pub mod company;
 pub mod environment;
 pub mod fleet;

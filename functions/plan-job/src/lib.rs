@@ -2,8 +2,9 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use domain::messages::PlanMessage;
-use domain::plan::Planner;
+use domain::plan::{Planned, Planner};
 use lambda_kit::batch;
+use lambda_kit::metrics::{self, Unit};
 use lambda_runtime::{Error, LambdaEvent};
 
 /// A planner stops this long before the function would be ended, so that its last step is never cut off.
@@ -15,7 +16,12 @@ pub async fn handle(event: LambdaEvent<SqsEvent>, planner: &Planner) -> Result<S
     let deadline = domain::time::from_millis(deadline.saturating_sub(MARGIN_SECONDS * 1_000));
     Ok(batch::run(event.payload, |message| async move {
         let message = PlanMessage::parse(&message.body)?;
-        planner.plan(&message.job_id, deadline).await.map(|_| ())
+        let planned = planner.plan(&message.job_id, deadline).await?;
+        if let Planned::Finished { effective_millis: Some(millis) } = planned {
+            let job = [("job_id", message.job_id.as_str())];
+            metrics::emit(planner.clock.as_ref(), "TimeToEffective", Unit::Milliseconds, millis, &job);
+        }
+        Ok(())
     })
     .await)
 }

@@ -3,7 +3,7 @@
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use domain::messages::ChunkMessage;
 use domain::settle::Settler;
-use lambda_kit::batch;
+use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 
 /// How often the queue delivers a message before it goes to the dead letters (`maxReceiveCount` in `template.yaml`;
@@ -14,7 +14,10 @@ pub const MAX_RECEIVES: u32 = 5;
 pub async fn handle(event: LambdaEvent<SqsEvent>, settler: &Settler) -> Result<SqsBatchResponse, Error> {
     Ok(batch::run(event.payload, |message| async move {
         let chunk = ChunkMessage::parse(&message.body)?.chunk;
-        settler.settle(&chunk, message.receives >= MAX_RECEIVES).await
+        if let Some(closed) = settler.settle(&chunk, message.receives >= MAX_RECEIVES).await? {
+            metrics::job_ended(settler.clock.as_ref(), &closed);
+        }
+        Ok(())
     })
     .await)
 }

@@ -7,6 +7,7 @@ use domain::ports::{DenylistCache, DenylistStore};
 use domain::redrive::Redriver;
 use domain::source::IdSource;
 use domain::time::Clock;
+use lambda_kit::metrics;
 use lambda_runtime::{Error, LambdaEvent};
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +63,9 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
     let report = match event.payload {
         Task::Redrive => {
             let done = deps.redriver.redrive().await?;
-            Report::Redrive { looked_at: done.looked_at, plans: done.plans, chunks: done.chunks, closed: done.closed }
+            done.closed.iter().for_each(|closed| metrics::job_ended(deps.clock.as_ref(), closed));
+            let closed = done.closed.len();
+            Report::Redrive { looked_at: done.looked_at, plans: done.plans, chunks: done.chunks, closed }
         }
         Task::CacheGuard => {
             let (store, cache) = (deps.denylist.as_ref(), deps.cache.as_ref());

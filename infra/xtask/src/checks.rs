@@ -43,6 +43,21 @@ fn run_tests(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
+/// Measures the release build. Needs no stack: the benchmarks start what they measure.
+pub fn bench(settings: &Settings) -> Result<ExitCode> {
+    tools::prepare(settings, &["stack"])?;
+    let mut build = Command::new(&settings.cargo);
+    build
+        .args(["build", "--release", "--workspace", "--bins", "--features", "tests/bench"])
+        .current_dir(&settings.root);
+    process::visible(&mut build, "cargo build --release")?;
+    let binaries = settings.target.join("release");
+    let mut bench = Command::new(binaries.join("bench"));
+    bench.env("BATCH_LOGOUT_BIN_DIR", &binaries).env("REDIS_SERVER_BIN", tools::redis_server(settings)?);
+    process::visible(&mut bench, "the benchmarks")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs every lint, all of them even if one finds something.
 pub fn lint(settings: &Settings) -> Result<()> {
     let failed: Vec<Failure> = [

@@ -39,8 +39,8 @@ enum Task {
     Token(Rest),
     /// Loads records from an NDJSON file
     Import(Rest),
-    /// Measures; prints the figures of the README
-    Bench(Rest),
+    /// Builds for release and measures; prints the figures of the README
+    Bench,
     /// Runs all tests against the local stack
     Test(Rest),
     /// Checks format, lints, dependencies and the template
@@ -88,8 +88,11 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
             stack::summary(settings)?;
         }
         Task::Down => stack::down(settings)?,
-        Task::Demo(rest) => return with_stack(settings, "demo", &rest.args),
-        Task::Bench(rest) => return with_stack(settings, "bench", &rest.args),
+        Task::Demo(rest) => {
+            stack::up(settings, stack::Ports::default(), true)?;
+            return stack::ops(settings, "demo", &rest.args);
+        }
+        Task::Bench => return checks::bench(settings),
         Task::Token(rest) => return on_running_stack(settings, "token", &rest.args),
         Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
@@ -101,11 +104,6 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn with_stack(settings: &Settings, command: &str, args: &[String]) -> Result<ExitCode> {
-    stack::up(settings, stack::Ports::default(), true)?;
-    stack::ops(settings, command, args)
 }
 
 fn on_running_stack(settings: &Settings, command: &str, args: &[String]) -> Result<ExitCode> {

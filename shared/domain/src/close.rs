@@ -6,27 +6,40 @@ use crate::job::Status;
 use crate::ports::{JobStore, Step};
 use crate::time::Clock;
 
-/// Ends the job if nothing is left to do, and says whether it did so just now.
+/// A job that ended just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The job.
+    pub id: JobId,
+    /// From its acceptance to its end, in milliseconds.
+    pub settled_millis: u64,
+    /// Tokens it revoked; none for a dry run.
+    pub tokens_revoked: u64,
+}
+
+/// Ends the job if nothing is left to do, and says so if it ended just now.
 ///
 /// A job with a chunk that was given up fails; once that chunk settles after all, the job completes.
-pub async fn try_close(jobs: &dyn JobStore, clock: &dyn Clock, id: &JobId) -> Result<bool, PortError> {
-    let Some(job) = jobs.get(id).await? else { return Ok(false) };
+pub async fn try_close(jobs: &dyn JobStore, clock: &dyn Clock, id: &JobId) -> Result<Option<Closed>, PortError> {
+    let Some(job) = jobs.get(id).await? else { return Ok(None) };
     let waits_for_effect = job.effective_at.is_none() && !job.dry_run;
     if !job.plan.frozen || waits_for_effect || !matches!(job.status, Status::Processing | Status::Failed) {
-        return Ok(false);
+        return Ok(None);
     }
     let tally = jobs.tally(id).await?;
     if tally.done + tally.failed < u64::from(job.plan.chunks) {
-        return Ok(false);
+        return Ok(None);
     }
     let next = if tally.failed == 0 { Status::Completed } else { Status::Failed };
     if !job.status.may_become(next) {
-        return Ok(false);
+        return Ok(None);
     }
-    let step = jobs.finish(id, job.status, next, clock.now()).await?;
-    if step == Step::Taken {
-        let settled_ms = (clock.now() - job.created_at).num_milliseconds();
-        tracing::info!(job_id = %id, status = next.as_str(), settled_ms, tokens = tally.statistics.tokens(), "job ended");
+    let now = clock.now();
+    if jobs.finish(id, job.status, next, now).await? == Step::Lost {
+        return Ok(None);
     }
-    Ok(step == Step::Taken)
+    let settled_millis = u64::try_from((now - job.created_at).num_milliseconds()).unwrap_or_default();
+    let tokens_revoked = if job.dry_run { 0 } else { tally.statistics.tokens() };
+    tracing::info!(job_id = %id, status = next.as_str(), settled_millis, tokens_revoked, "job ended");
+    Ok(Some(Closed { id: id.clone(), settled_millis, tokens_revoked }))
 }

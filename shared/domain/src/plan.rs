@@ -109,7 +109,10 @@ impl Population {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planned {
     /// All is frozen, effective and sent out.
-    Finished,
+    Finished {
+        /// From the job's acceptance to its effect, in milliseconds, if it became effective just now.
+        effective_millis: Option<u64>,
+    },
     /// Time ran out; a message to go on was sent.
     ToBeContinued,
 }
@@ -126,7 +129,9 @@ impl Planner {
                 }
             }
             Status::Processing => {}
-            Status::Completed | Status::Failed | Status::Cancelled => return Ok(Planned::Finished),
+            Status::Completed | Status::Failed | Status::Cancelled => {
+                return Ok(Planned::Finished { effective_millis: None });
+            }
         }
         let frozen_job = FrozenJob::from(job.cutoff(Scope::Everything, self.limits.max_sign_in_age));
         if !job.dry_run {
@@ -141,11 +146,13 @@ impl Planner {
             self.queue.send_plan(id).await?;
             return Ok(Planned::ToBeContinued);
         }
+        let mut effective_millis = None;
         if effect.needed && effect.failed.is_none() {
             let now = self.clock.now();
             self.jobs.mark_effective(id, now).await?;
-            let effective_ms = (now - job.created_at).num_milliseconds();
-            tracing::info!(job_id = %id, effective_ms, users = job.plan.users, "job is effective");
+            let millis = u64::try_from((now - job.created_at).num_milliseconds()).unwrap_or_default();
+            tracing::info!(job_id = %id, effective_millis = millis, users = job.plan.users, "job is effective");
+            effective_millis = Some(millis);
         }
         if !job.emitted {
             self.emit(id).await?;
@@ -155,7 +162,7 @@ impl Planner {
         match effect.failed {
             // The chunks are on their way and DynamoDB refuses already; only Redis has to be told again.
             Some(cause) => Err(WorkError::Retry(format!("job {id} is not effective yet: {cause}"))),
-            None => Ok(Planned::Finished),
+            None => Ok(Planned::Finished { effective_millis }),
         }
     }
 

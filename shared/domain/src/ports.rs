@@ -27,8 +27,6 @@ pub trait Directory: Send + Sync {
     async fn user(&self, id: &UserId) -> PortResult<Option<User>>;
     /// Those of at most 100 users that exist, in no particular order.
     async fn users(&self, ids: &[UserId]) -> PortResult<Vec<User>>;
-    /// One group.
-    async fn group(&self, id: &GroupId) -> PortResult<Option<Group>>;
     /// All groups.
     async fn groups(&self) -> PortResult<Vec<Group>>;
     /// Up to `limit` direct members after a user, in the byte order of their ids. An empty page is the end.

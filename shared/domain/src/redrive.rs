@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::close;
+use crate::close::{self, Closed};
 use crate::error::PortError;
 use crate::ids::{JobId, UserId};
 use crate::job::{ChunkRef, Job, Status};
@@ -32,7 +32,7 @@ pub struct Redriver {
 }
 
 /// What the re-drive did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Redriven {
     /// Open jobs it looked at.
     pub looked_at: usize,
@@ -41,7 +41,7 @@ pub struct Redriven {
     /// Chunk messages it sent.
     pub chunks: usize,
     /// Jobs it closed.
-    pub closed: usize,
+    pub closed: Vec<Closed>,
 }
 
 impl Redriver {
@@ -51,8 +51,8 @@ impl Redriver {
         for id in self.jobs.open_jobs().await? {
             let Some(job) = self.jobs.get(&id).await? else { continue };
             done.looked_at += 1;
-            if close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &id).await? {
-                done.closed += 1;
+            if let Some(closed) = close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &id).await? {
+                done.closed.push(closed);
                 continue;
             }
             let now = self.clock.now();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::close;
+use crate::close::{self, Closed};
 use crate::cutoff::{Cutoff, Scope, Subject};
 use crate::decision::Limits;
 use crate::error::WorkError;
@@ -84,7 +84,8 @@ impl Covered<'_> {
 
 impl Settler {
     /// Settles a chunk. `last_try` says that the queue will not deliver it again: the chunk is then given up.
-    pub async fn settle(&self, chunk: &ChunkRef, last_try: bool) -> Result<(), WorkError> {
+    /// Says whether that ended the job.
+    pub async fn settle(&self, chunk: &ChunkRef, last_try: bool) -> Result<Option<Closed>, WorkError> {
         let job = self.jobs.get(&chunk.job_id).await?;
         let job = job.ok_or_else(|| WorkError::Drop(format!("job {} is not known", chunk.job_id)))?;
         if job.status == Status::Cancelled {
@@ -97,7 +98,7 @@ impl Settler {
         settled
     }
 
-    async fn settle_known(&self, job: &Job, chunk: &ChunkRef) -> Result<(), WorkError> {
+    async fn settle_known(&self, job: &Job, chunk: &ChunkRef) -> Result<Option<Closed>, WorkError> {
         let frozen = self.denylist.chunk(chunk).await?;
         let frozen = frozen.ok_or_else(|| WorkError::Drop(format!("job {} has no chunk {}", job.id, chunk.number)))?;
         stream::iter(frozen.users)
@@ -107,8 +108,7 @@ impl Settler {
             .await?;
         let statistics = self.recorded(job, chunk).await?;
         self.commit(job, chunk.number, ChunkResult { outcome: ChunkOutcome::Done, statistics }).await?;
-        close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?;
-        Ok(())
+        Ok(close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?)
     }
 
     async fn settle_user(&self, job: &Job, chunk: u32, user: UserId) -> PortResult<()> {

@@ -4,6 +4,7 @@
 
 use serde_json::json;
 
+use domain::close::Closed;
 use domain::time::Clock;
 
 use crate::config;
@@ -31,6 +32,13 @@ impl Unit {
 /// Writes one data point. Ids are properties, never dimensions: every dimension value is a metric of its own.
 pub fn emit(clock: &dyn Clock, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) {
     println!("{}", line(clock.now().timestamp_millis(), &config::service(), name, unit, value, properties));
+}
+
+/// Writes what a job that ended is measured by.
+pub fn job_ended(clock: &dyn Clock, closed: &Closed) {
+    let job = [("job_id", closed.id.as_str())];
+    emit(clock, "TimeToSettled", Unit::Milliseconds, closed.settled_millis, &job);
+    emit(clock, "TokensRevoked", Unit::Count, closed.tokens_revoked, &job);
 }
 
 fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) -> serde_json::Value {

@@ -52,11 +52,6 @@ impl Directory for Dynamo {
         Err(PortError::Unavailable { service: "DynamoDB", cause: "batch read kept being throttled".to_owned() })
     }
 
-    async fn group(&self, id: &GroupId) -> PortResult<Option<Group>> {
-        let item = self.directory_item("GROUPS".to_owned(), id.as_str()).await?;
-        item.map(|item| item.json::<GroupRecord>("data").map(Group::from)).transpose()
-    }
-
     async fn groups(&self) -> PortResult<Vec<Group>> {
         let query = self.client.query().table_name(&self.tables.directory).consistent_read(true);
         let query = query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", s("GROUPS"));

@@ -38,7 +38,12 @@ pub struct Dynamo {
 impl Dynamo {
     /// Builds the client once, before the first event.
     pub fn new(config: &SdkConfig, tables: Tables) -> Self {
-        Self { client: Client::new(config), tables }
+        Self::with_client(Client::new(config), tables)
+    }
+
+    /// Takes a client that is set up already.
+    pub fn with_client(client: Client, tables: Tables) -> Self {
+        Self { client, tables }
     }
 
     /// Opens the connection, so that the first request does not wait for TLS. Whether it succeeds does not matter yet.

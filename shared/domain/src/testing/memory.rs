@@ -108,9 +108,6 @@ impl Directory for Memory {
         let state = self.up()?;
         Ok(ids.iter().filter_map(|id| state.users.get(id).cloned()).collect())
     }
-    async fn group(&self, id: &GroupId) -> PortResult<Option<Group>> {
-        Ok(self.up()?.groups.get(id).cloned())
-    }
     async fn groups(&self) -> PortResult<Vec<Group>> {
         Ok(self.up()?.groups.values().cloned().collect())
     }

@@ -1,0 +1,71 @@
+//! Each function's size and start-up against a function that does nothing.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::{Figure, percentile};
+use crate::environment;
+use crate::function::Function;
+use crate::redis_server::RedisServer;
+use crate::store::{Store, tables};
+
+const FUNCTIONS: [&str; 6] = ["admin-api", "auth-api", "plan-job", "revoke-chunk", "ingest", "scheduled"];
+const FLOOR: &str = "hello-world";
+const STARTS: usize = 15;
+
+async fn start(name: &str, variables: &HashMap<String, String>) -> f64 {
+    let begun = Instant::now();
+    let mut function = Function::start(name, variables).await;
+    function.ready().await;
+    begun.elapsed().as_secs_f64() * 1e3
+}
+
+fn megabytes(name: &str) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "a file's size")]
+    let size = std::fs::metadata(environment::binary(name)).unwrap().len() as f64;
+    size / 1e6
+}
+
+/// Measures, each function and the floor in turn.
+pub async fn run() -> Vec<Figure> {
+    let (store, redis, tables) = (Store::start().await, RedisServer::start(), tables());
+    let url = redis.url();
+    let variables: HashMap<String, String> = [
+        ("AWS_ENDPOINT_URL", store.endpoint.as_str()),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("TOKENS_TABLE", &tables.tokens),
+        ("DIRECTORY_TABLE", &tables.directory),
+        ("JOBS_TABLE", &tables.jobs),
+        ("DENYLIST_TABLE", &tables.denylist),
+        ("PLAN_QUEUE_URL", "http://127.0.0.1:9/plan"),
+        ("CHUNK_QUEUE_URL", "http://127.0.0.1:9/chunk"),
+        ("OIDC_ISSUER", "https://issuer.invalid"),
+        ("REDIS_URL", &url),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    let mut figures = Vec::new();
+    for name in FUNCTIONS {
+        let (mut starts, mut floors) = (Vec::new(), Vec::new());
+        for _ in 0..STARTS {
+            floors.push(start(FLOOR, &variables).await);
+            starts.push(start(name, &variables).await);
+        }
+        let (taken, floor) = (percentile(&mut starts, 0.5), percentile(&mut floors, 0.5));
+        figures.push(Figure {
+            name: format!("{name}: start to first request for an event"),
+            value: format!("{taken:.1} ms"),
+            floor: format!("{FLOOR}: {floor:.1} ms"),
+            ratio: format!("{:.2}", taken / floor),
+        });
+        figures.push(Figure {
+            name: format!("{name}: size of the binary"),
+            value: format!("{:.1} MB", megabytes(name)),
+            floor: format!("{FLOOR}: {:.1} MB", megabytes(FLOOR)),
+            ratio: format!("{:.2}", megabytes(name) / megabytes(FLOOR)),
+        });
+    }
+    figures
+}
