@@ -3,13 +3,16 @@
 Answers leave at once: its Lambda runtime interface writes the head and the body of an event separately, and without
 TCP_NODELAY the kernel holds the body back until the head is acknowledged, which costs every invocation 40 ms.
 
-uvicorn serves it instead of hypercorn, which spends as long on a request as DynamoDB does.
+uvicorn serves it instead of hypercorn, which spends as long on a request as the update of an item takes.
 
 Python looks for garbage cycles less often: the tables are millions of objects, and none of them ever is one.
 """
 
 import gc
 from socketserver import StreamRequestHandler
+
+import hypercorn.asyncio
+import uvicorn
 
 StreamRequestHandler.disable_nagle_algorithm = True
 gc.set_threshold(100_000, 50, 100)
@@ -39,8 +42,6 @@ async def serve(app, config):
 
 
 if __name__ == "__main__":
-    import hypercorn.asyncio
-    import uvicorn
     from ministack.app import main
 
     hypercorn.asyncio.serve = serve

@@ -24,7 +24,7 @@ fn shape() -> Shape {
         groups: [0].into(),
         role: Some(""),
         is_admin: false,
-        sign_ins: (0..number % 3 + 1).map(|n| sign_in(-10 - i64::try_from(n).unwrap())).collect(),
+        sign_ins: (0..=number % 3).map(|n| sign_in(-10 - i64::try_from(n).unwrap())).collect(),
     };
     Shape { parents: vec![None], members: (0..30).map(member).collect() }
 }
@@ -111,8 +111,7 @@ async fn cut_6_a_worker_killed_at_ten_moments_leaves_nothing_behind_and_counts_n
         assert_eq!(answer["batchItemFailures"].as_array().map(Vec::len), Some(0), "{answer}");
         let expected = oracle(&shape(), 0, false, true);
         assert_eq!(scan(dynamo.as_ref(), &run, 30, &job.id).await, expected, "{kill:?}: the rows");
-        let mut sum = Statistics::default();
-        expected.values().for_each(|facts| sum.add_user(*facts));
+        let sum: Statistics = expected.values().copied().collect();
         assert_eq!(dynamo.tally(&job.id).await.unwrap().statistics, sum, "{kill:?}: the numbers");
         assert_eq!(dynamo.get(&job.id).await.unwrap().unwrap().status, Status::Completed, "{kill:?}");
     }

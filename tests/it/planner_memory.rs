@@ -76,8 +76,8 @@ async fn peak_kib(users: u32) -> u64 {
     event.records = vec![message];
     let Outcome::Answered(answer) = planner.invoke(&event).await else { panic!("the planner died") };
     assert_eq!(answer["batchItemFailures"].as_array().map(Vec::len), Some(0), "{answer}");
-    let planned = dynamo.get(&job.id).await.unwrap().unwrap();
-    assert_eq!((planned.plan.users, planned.emitted), (u64::from(users), true));
+    let done = dynamo.get(&job.id).await.unwrap().unwrap();
+    assert_eq!((done.plan.users, done.emitted), (u64::from(users), true));
     planner.peak_memory_kib()
 }
 

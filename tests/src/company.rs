@@ -162,14 +162,10 @@ pub fn records(run: &str, shape: &Shape, now: i64) -> Vec<Record> {
 /// sign-in at or before it, unexpired and unrevoked at the time.
 pub fn oracle(shape: &Shape, group: usize, subgroups: bool, spare_admins: bool) -> BTreeMap<usize, Facts> {
     let mut groups = BTreeSet::from([group]);
-    while subgroups {
-        let more: Vec<usize> = (0..shape.parents.len())
-            .filter(|child| shape.parents[*child].is_some_and(|parent| groups.contains(&parent)))
-            .filter(|child| !groups.contains(child))
-            .collect();
-        if more.is_empty() {
-            break;
-        }
+    // As many rounds as there are groups reach every descendant, whatever the cycles.
+    for _ in 0..if subgroups { shape.parents.len() } else { 0 } {
+        let under = |child: &usize| shape.parents[*child].is_some_and(|parent| groups.contains(&parent));
+        let more: Vec<usize> = (0..shape.parents.len()).filter(under).collect();
         groups.extend(more);
     }
     let mut lost = BTreeMap::new();

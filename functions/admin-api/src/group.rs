@@ -14,6 +14,7 @@ use crate::{Deps, view};
 /// The body. Unknown members are refused, so that a misspelt safety is noticed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "the contract's own members")]
 struct GroupLogout {
     group_id: String,
     #[serde(default)]

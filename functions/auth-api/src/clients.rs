@@ -6,8 +6,6 @@ use domain::directory::Client;
 use domain::ids::ClientId;
 use domain::ports::Directory;
 use http::{HeaderMap, header};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
 use crate::oauth_error::OauthError;
 
@@ -16,13 +14,7 @@ pub async fn authenticate(directory: &dyn Directory, headers: &HeaderMap) -> Res
     let (id, secret) = credentials(headers).ok_or(OauthError::InvalidClient)?;
     let client = directory.client(&id).await.map_err(|error| OauthError::unavailable(&error))?;
     let client = client.filter(|client| client.may_introspect).ok_or(OauthError::InvalidClient)?;
-    let stored = client.secret_sha256.as_deref().ok_or(OauthError::InvalidClient)?;
-    let sent = hex(&Sha256::digest(secret.as_bytes()));
-    if bool::from(sent.as_bytes().ct_eq(stored.as_bytes())) { Ok(client) } else { Err(OauthError::InvalidClient) }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    if client.has_secret(&secret) { Ok(client) } else { Err(OauthError::InvalidClient) }
 }
 
 fn credentials(headers: &HeaderMap) -> Option<(ClientId, String)> {

@@ -16,8 +16,8 @@ pub async fn handle(event: LambdaEvent<SqsEvent>, planner: &Planner) -> Result<S
     let deadline = domain::time::from_millis(deadline.saturating_sub(MARGIN_SECONDS * 1_000));
     Ok(batch::run(event.payload, |message| async move {
         let message = PlanMessage::parse(&message.body)?;
-        let planned = planner.plan(&message.job_id, deadline).await?;
-        if let Planned::Finished { effective_millis: Some(millis) } = planned {
+        let outcome = planner.plan(&message.job_id, deadline).await?;
+        if let Planned::Finished { effective_millis: Some(millis) } = outcome {
             let job = [("job_id", message.job_id.as_str())];
             metrics::emit(planner.clock.as_ref(), "TimeToEffective", Unit::Milliseconds, millis, &job);
         }

@@ -3,6 +3,7 @@
 //! run makes other people in other groups, whom no earlier job has touched.
 
 use chrono::{DateTime, Utc};
+use domain::directory::secret_hash;
 use domain::ids::{ClientId, GroupId, RawToken, SessionId, TokenId, UserId};
 use domain::records::{
     ClientRecord, Entity, GroupRecord, MembershipKey, Record, SessionRecord, TokenRecord, UserRecord,
@@ -90,7 +91,7 @@ fn dice(words: &[&str], sides: u32) -> u32 {
 /// A user's id: scattered like the ids of a real issuer.
 fn user_id(run: &str, number: u32) -> String {
     let digest = Sha256::digest(format!("{run} user {number}").as_bytes());
-    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(&digest[..16]);
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
@@ -174,11 +175,10 @@ impl Plan {
             group("contractors-eu-berlin", "Berlin 🐻", Some("contractors-eu"))?,
         ];
         let client = |name: &str, secret: Option<&str>| -> Result<Entity> {
-            let hash = |secret: &str| Sha256::digest(secret.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
             Ok(Entity::Client(ClientRecord {
                 id: id(name)?,
                 name: Some(name.to_owned()),
-                secret_sha256: secret.map(hash),
+                secret_sha256: secret.map(secret_hash),
                 may_introspect: secret.is_some(),
             }))
         };
@@ -259,7 +259,7 @@ impl Plan {
                 started_at,
                 expires_at: started_at.plus(60 * DAY),
                 ip_address: Some(if number.is_multiple_of(3) {
-                    format!("2001:db8::{:x}", number)
+                    format!("2001:db8::{number:x}")
                 } else {
                     format!("10.{}.{}.{}", number % 7, number / 250 % 250, number % 250)
                 }),

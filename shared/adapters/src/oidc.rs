@@ -97,14 +97,13 @@ impl JwtVerifier {
     }
 
     async fn fetch(&self) -> Result<JwkSet, String> {
-        let url = match &self.issuer.jwks_uri {
-            Some(url) => url.clone(),
-            None => {
-                let url = format!("{}/.well-known/openid-configuration", self.issuer.issuer.trim_end_matches('/'));
-                let found: Discovery =
-                    serde_json::from_slice(&self.http.get(&url).await?).map_err(|error| format!("{url}: {error}"))?;
-                found.jwks_uri
-            }
+        let url = if let Some(url) = &self.issuer.jwks_uri {
+            url.clone()
+        } else {
+            let url = format!("{}/.well-known/openid-configuration", self.issuer.issuer.trim_end_matches('/'));
+            let found: Discovery =
+                serde_json::from_slice(&self.http.get(&url).await?).map_err(|error| format!("{url}: {error}"))?;
+            found.jwks_uri
         };
         serde_json::from_slice(&self.http.get(&url).await?).map_err(|error| format!("{url}: {error}"))
     }

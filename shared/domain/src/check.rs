@@ -1,4 +1,4 @@
-//! Asking the denylist: Redis first, `DynamoDB` when Redis cannot be trusted, and never "yes" out of ignorance.
+//! Asking the denylist: Redis first, DynamoDB when Redis cannot be trusted, and never "yes" out of ignorance.
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ impl TokenFacts {
     }
 }
 
-/// What a denylist (Redis or `DynamoDB`) says about one token.
+/// What a denylist (Redis or DynamoDB) says about one token.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The cutoffs of every scope asked about.

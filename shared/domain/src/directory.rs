@@ -1,6 +1,8 @@
 //! Users, groups and clients as the company's directory describes them.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use crate::ids::{ClientId, GroupId, UserId};
 use crate::permissions::{Permission, Role};
@@ -64,6 +66,20 @@ pub struct Client {
     pub secret_sha256: Option<String>,
     /// Whether it may ask about tokens (RFC 7662 §2.1).
     pub may_introspect: bool,
+}
+
+/// The stored form of a client's secret: the lower-case hex SHA-256 of it. Secrets are long and random, so that a
+/// slow hash would add nothing.
+pub fn secret_hash(secret: &str) -> String {
+    hex::encode(Sha256::digest(secret.as_bytes()))
+}
+
+impl Client {
+    /// Whether this is the client's secret, compared in constant time.
+    pub fn has_secret(&self, secret: &str) -> bool {
+        let stored = self.secret_sha256.as_deref().unwrap_or_default();
+        bool::from(secret_hash(secret).as_bytes().ct_eq(stored.as_bytes()))
+    }
 }
 
 /// What tells a person who did something.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The longest identifier that is accepted, in bytes. `DynamoDB` sort keys end at 1,024.
+/// The longest identifier that is accepted, in bytes. DynamoDB sort keys end at 1,024.
 pub const MAX_ID_BYTES: usize = 512;
 
 /// Why a text is not an identifier.

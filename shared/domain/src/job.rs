@@ -170,6 +170,16 @@ impl Statistics {
     }
 }
 
+impl FromIterator<Facts> for Statistics {
+    fn from_iter<I: IntoIterator<Item = Facts>>(users: I) -> Self {
+        let mut sum = Self::default();
+        for facts in users {
+            sum.add_user(facts);
+        }
+        sum
+    }
+}
+
 impl std::ops::AddAssign for Statistics {
     fn add_assign(&mut self, other: Self) {
         self.total_users_affected += other.total_users_affected;

@@ -1,6 +1,6 @@
 //! Planning: freezing a job's users, making the job effective, and handing its chunks to the workers.
 //!
-//! Freezing comes first and is durable: from the moment a chunk is frozen, `DynamoDB` refuses its users' tokens.
+//! Freezing comes first and is durable: from the moment a chunk is frozen, DynamoDB refuses its users' tokens.
 //! Redis follows, then the job is effective, and only then are the chunks sent out. Every step can stop anywhere
 //! and be taken up by another planner: the plan's cursor moves in the same transaction that freezes the users.
 
@@ -23,7 +23,7 @@ use crate::ports::{DenylistCache, DenylistStore, Directory, FrozenJob, JobStore,
 use crate::source::IdSource;
 use crate::time::Clock;
 
-/// Chunks frozen by one transaction (`DynamoDB` takes 100 actions and 4 MB).
+/// Chunks frozen by one transaction (DynamoDB takes 100 actions and 4 MB).
 const CHUNKS_AT_ONCE: usize = 24;
 /// Directory look-ups of 100 users at the same time.
 const LOOKUPS_AT_ONCE: usize = 8;

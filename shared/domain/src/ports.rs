@@ -200,7 +200,7 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// The denylist's truth (`DynamoDB`). Reads see every acknowledged write.
+/// The denylist's truth (DynamoDB). Reads see every acknowledged write.
 #[async_trait]
 pub trait DenylistStore: Send + Sync {
     /// Everything that may refuse this token.

@@ -151,11 +151,7 @@ impl Settler {
     /// The sum over the chunk's affected users. Taken from what is stored, so that two workers who each ended a part
     /// of a chunk arrive at the whole.
     async fn recorded(&self, job: &Job, chunk: &ChunkRef) -> PortResult<Statistics> {
-        let mut sum = Statistics::default();
-        for facts in self.jobs.affected(&job.id, chunk.number).await?.into_values() {
-            sum.add_user(facts);
-        }
-        Ok(sum)
+        Ok(self.jobs.affected(&job.id, chunk.number).await?.into_values().collect())
     }
 
     /// Replaces the chunk's result by a later view of it. Numbers only grow, and a settled chunk stays settled.

@@ -10,6 +10,7 @@ pub struct Epoch(pub i64);
 
 impl Epoch {
     /// This moment plus some seconds (minus, if negative), saturating.
+    #[must_use]
     pub fn plus(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
     }

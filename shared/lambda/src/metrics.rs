@@ -1,6 +1,6 @@
-//! `CloudWatch` metrics in the embedded metric format: one JSON line in the log is one data point.
+//! CloudWatch metrics in the embedded metric format: one JSON line in the log is one data point.
 //!
-//! Source: "Embedded metric format specification", Amazon `CloudWatch` user guide.
+//! Source: "Embedded metric format specification", Amazon CloudWatch user guide.
 
 use serde_json::json;
 

@@ -163,11 +163,13 @@ pub async fn layer(request: Request, next: Next) -> Response {
 }
 
 /// The answer to paths that are not there.
+#[allow(clippy::unused_async, reason = "a handler is async")]
 pub async fn no_such_path() -> Problem {
     Problem::not_found("There is nothing at this path.")
 }
 
 /// The answer to methods that are not there.
+#[allow(clippy::unused_async, reason = "a handler is async")]
 pub async fn no_such_method() -> Problem {
     Problem::method_not_allowed()
 }

@@ -189,7 +189,6 @@ async fn a_group_of_over_a_thousand_users_is_logged_out_exactly() {
         recorded.extend(store.affected(&job_id, chunk).await.unwrap());
     }
     assert_eq!(recorded, rows, "SCOPE-7: affected users = rows");
-    let mut sum = domain::job::Statistics::default();
-    rows.values().for_each(|facts| sum.add_user(*facts));
+    let sum: domain::job::Statistics = rows.values().copied().collect();
     assert_eq!(serde_json::to_value(sum).unwrap(), *statistics, "SCOPE-7: statistics = rows");
 }

@@ -66,9 +66,9 @@ async fn millis(users: u32) -> i64 {
         limits: LIMITS,
     };
     planner.plan(&job.id, clock.now() + TimeDelta::minutes(10)).await.unwrap();
-    let planned = dynamo.get(&job.id).await.unwrap().unwrap();
-    assert_eq!(planned.plan.users, u64::from(users));
-    (planned.effective_at.unwrap() - job.created_at).num_milliseconds()
+    let done = dynamo.get(&job.id).await.unwrap().unwrap();
+    assert_eq!(done.plan.users, u64::from(users));
+    (done.effective_at.unwrap() - job.created_at).num_milliseconds()
 }
 
 /// Measures.

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsInput, TransactWriteItemsOutput};
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput};
-use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
+use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
 use aws_sdk_dynamodb::{Client, config};
 use domain::ids::{GroupId, TokenId};
 use domain::job::{Conditions, Job, Status};
@@ -67,9 +67,9 @@ impl Intercept for WriteUnits {
         let Some(Ok(output)) = context.output_or_error() else { return Ok(()) };
         let mut units = 0.0;
         if let Some(update) = output.downcast_ref::<UpdateItemOutput>() {
-            units = update.consumed_capacity().and_then(|capacity| capacity.capacity_units()).unwrap_or_default();
+            units = update.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or_default();
         } else if let Some(transaction) = output.downcast_ref::<TransactWriteItemsOutput>() {
-            units = transaction.consumed_capacity().iter().filter_map(|capacity| capacity.capacity_units()).sum();
+            units = transaction.consumed_capacity().iter().filter_map(ConsumedCapacity::capacity_units).sum();
         }
         *self.0.lock().unwrap() += units;
         Ok(())

@@ -1,6 +1,6 @@
 //! IAM authentication to ElastiCache: the password is a presigned `connect` request, valid for 15 minutes.
 //!
-//! Source: "Authenticating with IAM", Amazon `ElastiCache` user guide.
+//! Source: "Authenticating with IAM", Amazon ElastiCache user guide.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use futures::{Stream, StreamExt as _, stream};
 use redis::{BasicAuth, RedisResult, StreamingCredentialsProvider};
 
 /// How long a password is valid.
-const VALID: Duration = Duration::from_secs(900);
+const VALID: Duration = Duration::from_mins(15);
 /// After this long a connection gets a new one.
-const REFRESH: Duration = Duration::from_secs(600);
+const REFRESH: Duration = Duration::from_mins(10);
 
 /// Signs passwords for one user of one cache.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::error::PortError;
 use domain::time::Epoch;
@@ -97,6 +98,11 @@ pub fn json<T: serde::Serialize>(value: &T) -> Result<AttributeValue, PortError>
 /// Stored data that cannot be understood.
 pub fn corrupt(cause: impl Into<String>) -> PortError {
     PortError::Corrupt { service: SERVICE, cause: cause.into() }
+}
+
+/// Whether an update was refused by its own condition.
+pub fn condition_failed<R>(error: &SdkError<UpdateItemError, R>) -> bool {
+    error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
 /// What the SDK reports, as the rules see it.

@@ -101,8 +101,11 @@ fn read_job(item: &Reader) -> PortResult<Job> {
     })
 }
 
+/// Reads one number of a result.
+type Count = fn(&ChunkResult) -> u64;
+
 /// The tally's attributes, and how to reach each in a result.
-const TALLY: [(&str, fn(&ChunkResult) -> u64); 8] = [
+const TALLY: [(&str, Count); 8] = [
     ("done", |result| u64::from(result.outcome == ChunkOutcome::Done)),
     ("failed", |result| u64::from(result.outcome == ChunkOutcome::Failed)),
     ("users", |result| result.statistics.total_users_affected),
@@ -155,11 +158,7 @@ impl Dynamo {
         }
         match request.send().await {
             Ok(_) => Ok(Step::Taken),
-            Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
-            {
-                Ok(Step::Lost)
-            }
+            Err(error) if item::condition_failed(&error) => Ok(Step::Lost),
             Err(error) => Err(failed(error)),
         }
     }

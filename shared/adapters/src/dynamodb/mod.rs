@@ -28,7 +28,7 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use domain::settings::Tables;
 
-/// All stores that live in `DynamoDB`.
+/// All stores that live in DynamoDB.
 #[derive(Debug, Clone)]
 pub struct Dynamo {
     client: Client,

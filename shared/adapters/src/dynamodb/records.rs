@@ -178,11 +178,7 @@ impl RecordStore for Dynamo {
         }
         match update.update_expression(expression).send().await {
             Ok(_) => Ok(Applied::Written),
-            Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
-            {
-                Ok(Applied::Stale)
-            }
+            Err(error) if item::condition_failed(&error) => Ok(Applied::Stale),
             Err(error) => Err(failed(error)),
         }
     }

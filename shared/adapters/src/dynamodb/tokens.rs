@@ -184,11 +184,7 @@ impl TokenStore for Dynamo {
             .await;
         match sent {
             Ok(_) => Ok(true),
-            Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
-            {
-                Ok(false)
-            }
+            Err(error) if item::condition_failed(&error) => Ok(false),
             Err(error) => Err(failed(error)),
         }
     }

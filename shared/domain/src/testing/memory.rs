@@ -241,10 +241,8 @@ fn delete(state: &mut State, key: &Key, at: Epoch) {
             }
         }
         Key::Session(key) => {
-            if let Some(rows) = state.sessions.get_mut(&key.user_id) {
-                if let Some(row) = rows.get_mut(&key.id) {
-                    row.ended_by.get_or_insert(RevokedBy::Issuer);
-                }
+            if let Some(row) = state.sessions.get_mut(&key.user_id).and_then(|rows| rows.get_mut(&key.id)) {
+                row.ended_by.get_or_insert(RevokedBy::Issuer);
             }
         }
     }
