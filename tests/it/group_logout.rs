@@ -275,17 +275,7 @@ async fn a_planner_out_of_time_leaves_the_rest_to_the_next_and_the_redrive_finds
 }
 
 fn admin() -> User {
-    User {
-        id: UserId::parse("the-admin").unwrap(),
-        email: None,
-        name: None,
-        locale: None,
-        is_admin: false,
-        roles: vec!["security_admin".to_owned()],
-        permissions: vec![],
-        managed_group_ids: vec![],
-        workspaces: vec![],
-    }
+    User { roles: vec!["security_admin".to_owned()], ..User::unknown(UserId::parse("the-admin").unwrap()) }
 }
 
 fn acceptor(fleet: &Fleet<domain::testing::Memory, domain::testing::Memory>) -> Acceptor {

@@ -1,8 +1,6 @@
 //! The real worker binary, killed at ten different moments of a chunk: after redelivery nothing is left and nothing is
 //! counted twice (`[CUT-6]`).
 
-use std::collections::HashMap;
-
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use chrono::{DateTime, Utc};
 use domain::ids::GroupId;
@@ -16,7 +14,7 @@ use tests::environment::unique;
 use tests::fleet::Fleet;
 use tests::function::{Function, Outcome};
 use tests::proxy::{self, Kill};
-use tests::store::{Store, tables};
+use tests::store::{Store, variables};
 
 fn shape() -> Shape {
     let sign_in = |at| SignIn { at, in_token: true, tokens: vec![(true, 1, 5_000, false), (false, 0, 5_000, false)] };
@@ -27,22 +25,6 @@ fn shape() -> Shape {
         sign_ins: (0..=number % 3).map(|n| sign_in(-10 - i64::try_from(n).unwrap())).collect(),
     };
     Shape { parents: vec![None], members: (0..30).map(member).collect() }
-}
-
-fn variables(endpoint: &str) -> HashMap<String, String> {
-    let tables = tables();
-    [
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("TOKENS_TABLE", &tables.tokens),
-        ("DIRECTORY_TABLE", &tables.directory),
-        ("JOBS_TABLE", &tables.jobs),
-        ("DENYLIST_TABLE", &tables.denylist),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
 }
 
 fn event(bodies: &[String], receives: u32) -> SqsEvent {

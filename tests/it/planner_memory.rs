@@ -1,7 +1,5 @@
 //! The planner streams: its memory does not grow with the number of users.
 
-use std::collections::HashMap;
-
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use domain::ids::{GroupId, UserId};
 use domain::job::{Conditions, Job};
@@ -13,7 +11,7 @@ use domain::time::{Clock as _, SystemClock};
 use tests::environment::unique;
 use tests::function::{Function, Outcome};
 use tests::redis_server::RedisServer;
-use tests::store::{Store, tables};
+use tests::store::{Store, variables};
 
 /// A queue that takes every message and keeps none: the planner's chunks are of no interest here.
 async fn sink() -> String {
@@ -51,23 +49,16 @@ async fn peak_kib(users: u32) -> u64 {
     let job = Job { conditions, ..contract::job(&run, &group_id, SystemClock.now()) };
     dynamo.create(&job).await.unwrap();
 
-    let (tables, redis_url) = (tables(), redis.url());
-    let variables: HashMap<String, String> = [
-        ("AWS_ENDPOINT_URL_DYNAMODB", store.endpoint.as_str()),
-        ("AWS_ENDPOINT_URL_SQS", &queue),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("TOKENS_TABLE", &tables.tokens),
-        ("DIRECTORY_TABLE", &tables.directory),
-        ("JOBS_TABLE", &tables.jobs),
-        ("DENYLIST_TABLE", &tables.denylist),
-        ("PLAN_QUEUE_URL", &format!("{queue}/plan")),
-        ("CHUNK_QUEUE_URL", &format!("{queue}/chunk")),
-        ("REDIS_URL", &redis_url),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    let mut variables = variables(&store.endpoint);
+    variables.extend(
+        [
+            ("AWS_ENDPOINT_URL_SQS", queue.clone()),
+            ("PLAN_QUEUE_URL", format!("{queue}/plan")),
+            ("CHUNK_QUEUE_URL", format!("{queue}/chunk")),
+            ("REDIS_URL", redis.url()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
     let mut planner = Function::start("plan-job", &variables).await;
     let mut message = SqsMessage::default();
     message.message_id = Some("m".to_owned());

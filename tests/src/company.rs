@@ -110,15 +110,9 @@ pub fn records(run: &str, shape: &Shape, now: i64) -> Vec<Record> {
         let user = user_name(run, number);
         if let Some(role) = member.role {
             entities.push(Entity::User(UserRecord {
-                id: user.clone(),
-                email: None,
-                name: None,
-                locale: None,
                 is_admin: member.is_admin,
                 roles: vec![role.to_owned()],
-                permissions: vec![],
-                managed_group_ids: vec![],
-                workspaces: vec![],
+                ..UserRecord::new(user.clone())
             }));
         }
         for group in &member.groups {

@@ -1,5 +1,6 @@
 //! A DynamoDB of a test's own, in this process and on a port of its own.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
@@ -45,6 +46,23 @@ fn keys_only(name: &str, keys: Vec<KeySchemaElement>) -> GlobalSecondaryIndex {
 pub fn tables() -> Tables {
     let name = |name: &str| name.to_owned();
     Tables { tokens: name("tokens"), directory: name("directory"), jobs: name("jobs"), denylist: name("denylist") }
+}
+
+/// What a function's environment says of a store and of who asks it.
+pub fn variables(endpoint: &str) -> HashMap<String, String> {
+    let tables = tables();
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("TOKENS_TABLE", &tables.tokens),
+        ("DIRECTORY_TABLE", &tables.directory),
+        ("JOBS_TABLE", &tables.jobs),
+        ("DENYLIST_TABLE", &tables.denylist),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
 }
 
 impl Store {

@@ -31,6 +31,21 @@ pub struct User {
 }
 
 impl User {
+    /// Somebody of whom nothing but the id is known: no admin, no roles, no permissions (`[AUTHZ-1]`).
+    pub fn unknown(id: UserId) -> Self {
+        Self {
+            id,
+            email: None,
+            name: None,
+            locale: None,
+            is_admin: false,
+            roles: Vec::new(),
+            permissions: Vec::new(),
+            managed_group_ids: Vec::new(),
+            workspaces: Vec::new(),
+        }
+    }
+
     /// Whether jobs that spare admins spare this user (spec §1, "admin").
     pub fn is_admin(&self) -> bool {
         self.is_admin || self.roles.iter().any(|role| Role::makes_admin(role))

@@ -118,6 +118,23 @@ pub struct UserRecord {
     pub workspaces: Vec<String>,
 }
 
+impl UserRecord {
+    /// A user of whom only the id is known.
+    pub fn new(id: UserId) -> Self {
+        Self {
+            id,
+            email: None,
+            name: None,
+            locale: None,
+            is_admin: false,
+            roles: Vec::new(),
+            permissions: Vec::new(),
+            managed_group_ids: Vec::new(),
+            workspaces: Vec::new(),
+        }
+    }
+}
+
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -62,23 +62,9 @@ impl Callers {
         let id = id.ok_or_else(|| Problem::forbidden("A service token has no permissions here."))?;
         let known = self.directory.user(&id).await.map_err(|error| Problem::unavailable(&error))?;
         // Somebody the directory does not know has no permissions, whatever the token claims.
-        let Some(mut user) = known else { return Ok(unknown(id)) };
+        let Some(mut user) = known else { return Ok(User::unknown(id)) };
         // Configuration may map a claim to roles; only names that mean something here are taken over.
         user.roles.extend(claimed_roles.into_iter().filter(|role| Role::parse(role).is_some()));
         Ok(user)
-    }
-}
-
-fn unknown(id: domain::ids::UserId) -> User {
-    User {
-        id,
-        email: None,
-        name: None,
-        locale: None,
-        is_admin: false,
-        roles: vec![],
-        permissions: vec![],
-        managed_group_ids: vec![],
-        workspaces: vec![],
     }
 }

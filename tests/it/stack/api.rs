@@ -18,15 +18,9 @@ async fn people(caller: &Caller) {
     let store = caller.stack.store().await;
     for person in &caller.stack.users {
         let user = UserRecord {
-            id: person.id.clone().try_into().unwrap(),
             email: Some(person.email.clone()),
-            name: None,
-            locale: None,
-            is_admin: false,
             roles: person.roles.clone(),
-            permissions: vec![],
-            managed_group_ids: vec![],
-            workspaces: vec![],
+            ..UserRecord::new(person.id.clone().try_into().unwrap())
         };
         store.apply(&Record::upsert(1, Entity::User(user))).await.unwrap();
     }

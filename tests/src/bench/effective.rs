@@ -27,15 +27,9 @@ fn user(number: u32) -> UserId {
 fn records(number: u32, group_id: &GroupId) -> [Record; 2] {
     let user_id = user(number);
     let record = UserRecord {
-        id: user_id.clone(),
         email: Some(format!("user{number}@example.com")),
         name: Some("김민지".to_owned()),
-        locale: None,
-        is_admin: false,
-        roles: vec![],
-        permissions: vec![],
-        managed_group_ids: vec![],
-        workspaces: vec![],
+        ..UserRecord::new(user_id.clone())
     };
     let member = MembershipKey { group_id: group_id.clone(), user_id };
     [Record::upsert(1, Entity::User(record)), Record::upsert(1, Entity::Membership(member))]

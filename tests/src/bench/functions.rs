@@ -7,7 +7,7 @@ use super::{Figure, percentile};
 use crate::environment;
 use crate::function::Function;
 use crate::redis_server::RedisServer;
-use crate::store::{Store, tables};
+use crate::store::{Store, variables};
 
 const FUNCTIONS: [&str; 6] = ["admin-api", "auth-api", "plan-job", "revoke-chunk", "ingest", "scheduled"];
 const FLOOR: &str = "hello-world";
@@ -28,24 +28,17 @@ fn megabytes(name: &str) -> f64 {
 
 /// Measures, each function and the floor in turn.
 pub async fn run() -> Vec<Figure> {
-    let (store, redis, tables) = (Store::start().await, RedisServer::start(), tables());
-    let url = redis.url();
-    let variables: HashMap<String, String> = [
-        ("AWS_ENDPOINT_URL", store.endpoint.as_str()),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("TOKENS_TABLE", &tables.tokens),
-        ("DIRECTORY_TABLE", &tables.directory),
-        ("JOBS_TABLE", &tables.jobs),
-        ("DENYLIST_TABLE", &tables.denylist),
-        ("PLAN_QUEUE_URL", "http://127.0.0.1:9/plan"),
-        ("CHUNK_QUEUE_URL", "http://127.0.0.1:9/chunk"),
-        ("OIDC_ISSUER", "https://issuer.invalid"),
-        ("REDIS_URL", &url),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    let (store, redis) = (Store::start().await, RedisServer::start());
+    let mut variables = variables(&store.endpoint);
+    variables.extend(
+        [
+            ("PLAN_QUEUE_URL", "http://127.0.0.1:9/plan".to_owned()),
+            ("CHUNK_QUEUE_URL", "http://127.0.0.1:9/chunk".to_owned()),
+            ("OIDC_ISSUER", "https://issuer.invalid".to_owned()),
+            ("REDIS_URL", redis.url()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
     let mut figures = Vec::new();
     for name in FUNCTIONS {
         let (mut starts, mut floors) = (Vec::new(), Vec::new());

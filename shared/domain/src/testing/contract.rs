@@ -54,17 +54,7 @@ pub fn token(name: &str, user: &UserId, issued_at: i64, expires_at: i64) -> Toke
 }
 
 fn user(id: &UserId, name: &str) -> Entity {
-    Entity::User(UserRecord {
-        id: id.clone(),
-        email: None,
-        name: Some(name.to_owned()),
-        locale: None,
-        is_admin: false,
-        roles: vec![],
-        permissions: vec![],
-        managed_group_ids: vec![],
-        workspaces: vec![],
-    })
+    Entity::User(UserRecord { name: Some(name.to_owned()), ..UserRecord::new(id.clone()) })
 }
 
 /// A pending group job.
