@@ -86,11 +86,16 @@ fn between(job: &Value, from: &str, to: &str) -> Result<String> {
 }
 
 impl Demo<'_> {
+    /// Asks about a token; "nobody can tell at the moment" (503) is a refusal, too, but here it is asked again.
     async fn is_active(&self, token: &str) -> Result<bool> {
-        let answer = self.web.introspect(&self.stack.api_url, INTROSPECTOR, token).await?;
-        match (answer.status, answer.json["active"].as_bool()) {
-            (StatusCode::OK, Some(active)) => Ok(active),
-            (status, _) => Err(Failure(format!("introspection answered {status}: {}", answer.json))),
+        let begun = Instant::now();
+        loop {
+            let answer = self.web.introspect(&self.stack.api_url, INTROSPECTOR, token).await?;
+            match (answer.status, answer.json["active"].as_bool()) {
+                (StatusCode::OK, Some(active)) => return Ok(active),
+                (StatusCode::SERVICE_UNAVAILABLE, _) if begun.elapsed() < PATIENCE => tokio::time::sleep(POLL).await,
+                (status, _) => return Err(Failure(format!("introspection answered {status}: {}", answer.json))),
+            }
         }
     }
 
