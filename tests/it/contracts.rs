@@ -97,3 +97,28 @@ async fn cut_5_an_entry_lives_until_it_retires_and_not_longer() {
     let wanted = retires_at.plus(900).0 - now().timestamp();
     assert!((wanted - left).abs() <= 1, "{left} s left, not {wanted}");
 }
+
+#[tokio::test]
+async fn cut_5_a_cutoff_that_no_replica_has_is_not_written_and_the_marker_is_only_leased() {
+    let redis = RedisServer::start();
+    let cutoff = Cutoff {
+        scope: Scope::Everything,
+        basis: Basis::SignIn,
+        kinds: Kinds::Both,
+        spares: Spares::default(),
+        at: Epoch::from(now()),
+        job: JobId::parse("j").unwrap(),
+        retires_at: Epoch::from(now()).plus(1_000),
+    };
+    let alone = redis.denylist_of(Arc::new(SystemClock), 1).await;
+    let written = domain::ports::DenylistCache::put_cutoffs(alone.as_ref(), &[cutoff]).await;
+    assert!(written.unwrap_err().to_string().contains("0 of 1 replicas"));
+
+    domain::ports::DenylistCache::begin_rebuild(alone.as_ref(), "b").await.unwrap();
+    assert!(domain::ports::DenylistCache::finish_rebuild(alone.as_ref(), "b", "g").await.unwrap());
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let lease: i64 = redis::cmd("TTL").arg("bl:marker").query_async(&mut connection).await.unwrap();
+    let longest = i64::try_from(domain::guard::LEASE_SECONDS).unwrap();
+    assert!((1..=longest).contains(&lease), "{lease} s");
+}

@@ -152,8 +152,7 @@ fn shuffle(mut chunks: Vec<ChunkRef>, seed: u64) -> Vec<ChunkRef> {
 #[tokio::test]
 async fn cut_6_every_message_three_times_in_random_order_changes_no_number_on_real_stores() {
     let (store, redis) = (Store::start().await, RedisServer::start());
-    let clock = std::sync::Arc::new(domain::testing::TestClock::at(now()));
-    let fleet = Fleet::over(store.dynamo().await, redis.denylist(clock).await, now());
+    let fleet = real(&store, &redis).await;
     fleet.guard().await.unwrap();
     let mut runner = TestRunner::deterministic();
     for seed in 0..12 {
@@ -162,8 +161,14 @@ async fn cut_6_every_message_three_times_in_random_order_changes_no_number_on_re
     }
 }
 
+/// Real stores: only there do workers that run at once really take turns.
+async fn real(store: &Store, redis: &RedisServer) -> tests::fleet::RealFleet {
+    let clock = std::sync::Arc::new(domain::testing::TestClock::at(now()));
+    Fleet::over(store.dynamo().await, redis.denylist(clock).await, now())
+}
+
 /// 1,050 users in two groups, each with one sign-in of two tokens; every third is in both groups.
-async fn large(fleet: &Fleet<domain::testing::Memory, domain::testing::Memory>, run: &str) -> Shape {
+async fn large<S: AllPorts, C>(fleet: &Fleet<S, C>, run: &str) -> Shape {
     let sign_in =
         || company::SignIn { at: -10, in_token: true, tokens: vec![(true, 1, 50, false), (false, 0, 55, false)] };
     let member = |number: usize| company::Member {
@@ -179,7 +184,8 @@ async fn large(fleet: &Fleet<domain::testing::Memory, domain::testing::Memory>, 
 
 #[tokio::test]
 async fn cut_6_workers_at_the_same_chunk_at_once_count_once() {
-    let fleet = Fleet::in_memory(now());
+    let (store, redis) = (Store::start().await, RedisServer::start());
+    let fleet = real(&store, &redis).await;
     fleet.guard().await.unwrap();
     let shape = large(&fleet, "big").await;
     let job = group_job("big", &group_name("big", 0), true, true);
@@ -230,7 +236,8 @@ fn down() -> domain::testing::Memory {
 
 #[tokio::test]
 async fn two_planners_of_one_job_freeze_every_user_once() {
-    let fleet = Fleet::in_memory(now());
+    let (store, redis) = (Store::start().await, RedisServer::start());
+    let fleet = real(&store, &redis).await;
     fleet.guard().await.unwrap();
     large(&fleet, "big").await;
     let job = group_job("big", &group_name("big", 0), true, false);

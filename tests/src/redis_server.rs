@@ -57,7 +57,12 @@ impl RedisServer {
 
     /// The denylist in it.
     pub async fn denylist(&self, clock: Arc<dyn Clock>) -> Arc<RedisDenylist> {
-        let cache = Cache { url: self.url(), replicas: 0, budget: Duration::from_secs(1), iam: None };
+        self.denylist_of(clock, 0).await
+    }
+
+    /// The denylist in it, which wants so many replicas to have each write.
+    pub async fn denylist_of(&self, clock: Arc<dyn Clock>, replicas: u32) -> Arc<RedisDenylist> {
+        let cache = Cache { url: self.url(), replicas, budget: Duration::from_secs(1), iam: None };
         Arc::new(RedisDenylist::connect(&crate::store::no_aws().await, cache, clock).unwrap())
     }
 }

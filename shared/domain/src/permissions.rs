@@ -144,6 +144,7 @@ pub fn may_log_out_group(user: &User, lineage: &[GroupId]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     #[test]
@@ -162,6 +163,23 @@ mod tests {
                 assert_eq!(role.has(permission), expected == '1', "{role:?} × {permission:?}");
             }
         }
+    }
+
+    #[test]
+    fn spec_3_a_group_admin_may_log_out_managed_groups_and_what_is_under_them_and_no_others() {
+        let id = |name: &str| GroupId::parse(name).unwrap();
+        let user = |role: &str| User {
+            roles: vec![role.to_owned()],
+            managed_group_ids: vec![id("eu")],
+            ..User::unknown(crate::ids::UserId::parse("u").unwrap())
+        };
+        let lineage = |names: &[&str]| names.iter().map(|name| id(name)).collect::<Vec<_>>();
+        let (own, under, over) = (lineage(&["eu", "all"]), lineage(&["berlin", "eu", "all"]), lineage(&["all"]));
+        let may = |role, line: &[GroupId]| may_log_out_group(&user(role), line);
+        assert!(may("group_admin", &own) && may("group_admin", &under));
+        assert!(!may("group_admin", &over) && !may("group_admin", &lineage(&["kr", "all"])));
+        assert!(may("system_admin", &over), "not only managed ones");
+        assert!(!may("auditor", &own), "managing a group is no permission");
     }
 
     #[test]
