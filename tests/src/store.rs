@@ -45,7 +45,13 @@ fn keys_only(name: &str, keys: Vec<KeySchemaElement>) -> GlobalSecondaryIndex {
 /// The tables' names, everywhere in the tests' own stores.
 pub fn tables() -> Tables {
     let name = |name: &str| name.to_owned();
-    Tables { tokens: name("tokens"), directory: name("directory"), jobs: name("jobs"), denylist: name("denylist") }
+    Tables {
+        tokens: name("tokens"),
+        directory: name("directory"),
+        jobs: name("jobs"),
+        denylist: name("denylist"),
+        audit: name("audit"),
+    }
 }
 
 /// What a function's environment says of a store and of who asks it.
@@ -60,6 +66,7 @@ pub fn variables(endpoint: &str) -> HashMap<String, String> {
         ("DIRECTORY_TABLE", &tables.directory),
         ("JOBS_TABLE", &tables.jobs),
         ("DENYLIST_TABLE", &tables.denylist),
+        ("AUDIT_TABLE", &tables.audit),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
@@ -97,16 +104,30 @@ impl Store {
     async fn create_tables(&self) {
         let client = Client::new(&self.aws().await);
         let by_opaque_id = keys_only("by-opaque-id", vec![key("opaque_id", KeyType::Hash)]);
-        let open_jobs = keys_only("open-jobs", vec![key("open", KeyType::Hash), key("created_at", KeyType::Range)]);
+        let by_client = keys_only("by-client", vec![key("client_shard", KeyType::Hash), key("owner", KeyType::Range)]);
+        let jobs_by =
+            |name: &str, hash: &str| keys_only(name, vec![key(hash, KeyType::Hash), key("created_at", KeyType::Range)]);
+        let job_lists = [("open-jobs", "open"), ("jobs-by-time", "listed"), ("jobs-by-actor", "actor")];
         let (s, n) = (ScalarAttributeType::S, ScalarAttributeType::N);
         let extra = |name: &str| match name {
-            "tokens" => (vec![by_opaque_id.clone()], vec![attribute("opaque_id", s.clone())]),
-            "jobs" => (vec![open_jobs.clone()], vec![attribute("open", s.clone()), attribute("created_at", n.clone())]),
+            "tokens" => (
+                vec![by_opaque_id.clone(), by_client.clone()],
+                vec![attribute("opaque_id", s.clone()), attribute("client_shard", s.clone())],
+            ),
+            "jobs" => {
+                let mut attributes = vec![attribute("created_at", n.clone())];
+                attributes.extend(job_lists.map(|(_, hash)| attribute(hash, s.clone())));
+                (job_lists.map(|(name, hash)| jobs_by(name, hash)).to_vec(), attributes)
+            }
             _ => (vec![], vec![]),
         };
-        for (table, hash, range) in
-            [("tokens", "owner", "item"), ("directory", "pk", "sk"), ("jobs", "pk", "sk"), ("denylist", "pk", "sk")]
-        {
+        for (table, hash, range) in [
+            ("tokens", "owner", "item"),
+            ("directory", "pk", "sk"),
+            ("jobs", "pk", "sk"),
+            ("denylist", "pk", "sk"),
+            ("audit", "pk", "sk"),
+        ] {
             let (indexes, mut attributes) = extra(table);
             attributes.extend([attribute(hash, s.clone()), attribute(range, s.clone())]);
             client

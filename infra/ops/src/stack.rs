@@ -55,6 +55,8 @@ pub struct TableNames {
     pub jobs: String,
     /// The durable denylist.
     pub denylist: String,
+    /// The audit's entries.
+    pub audit: String,
 }
 
 /// The queues' URLs.
@@ -62,8 +64,16 @@ pub struct TableNames {
 pub struct Queues {
     /// Jobs to plan.
     pub plan: String,
+    /// Those of high priority.
+    pub plan_high: String,
+    /// Emergencies.
+    pub plan_immediate: String,
     /// Chunks to settle.
     pub chunk: String,
+    /// Those of high priority.
+    pub chunk_high: String,
+    /// Those of emergencies.
+    pub chunk_immediate: String,
     /// Records from elsewhere.
     pub ingest: String,
 }
@@ -104,7 +114,13 @@ impl Stack {
     /// The tables' names.
     pub fn tables(&self) -> Tables {
         let names = self.tables.clone();
-        Tables { tokens: names.tokens, directory: names.directory, jobs: names.jobs, denylist: names.denylist }
+        Tables {
+            tokens: names.tokens,
+            directory: names.directory,
+            jobs: names.jobs,
+            denylist: names.denylist,
+            audit: names.audit,
+        }
     }
 
     /// The stores.

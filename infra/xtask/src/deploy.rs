@@ -132,6 +132,8 @@ fn parameters(state: &State) -> Result<Vec<String>> {
         "OidcRequiredClaim=token_use=access".to_owned(),
         "OidcSessionClaim=origin_jti".to_owned(),
         "OidcRolesClaim=cognito:groups".to_owned(),
+        "MailFrom=no-reply@example.com".to_owned(),
+        "SecurityTeamEmail=security-team@example.com".to_owned(),
         // A worker that dies is seen to have died when its messages come back: here within seconds.
         "PlanVisibilityTimeout=20".to_owned(),
         "ChunkVisibilityTimeout=15".to_owned(),

@@ -14,6 +14,37 @@ pub struct Tables {
     pub jobs: String,
     /// The durable denylist.
     pub denylist: String,
+    /// The audit's entries.
+    pub audit: String,
+}
+
+/// One kind of work's queues, by priority.
+#[derive(Debug, Clone)]
+pub struct Queues {
+    /// Of ordinary jobs.
+    pub normal: String,
+    /// Of jobs that go before them.
+    pub high: String,
+    /// Of emergencies.
+    pub immediate: String,
+}
+
+/// Who sends mail, and who is told of emergencies.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// The sender's address.
+    pub from: String,
+    /// The security team's address, if anybody is to be told.
+    pub security_team: Option<String>,
+}
+
+/// Which tokens the daily clean-up revokes: none if neither is given.
+#[derive(Debug, Clone, Copy)]
+pub struct CleanUp {
+    /// Unused for more days than this.
+    pub inactive_days: Option<u32>,
+    /// Issued more days ago than this.
+    pub max_token_age_days: Option<u32>,
 }
 
 /// The issuer of the tokens.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::decision::Limits;
-use domain::settings::{Cache, Issuer, Tables};
+use domain::settings::{Cache, CleanUp, Issuer, Mail, Queues, Tables};
 
 /// A variable is missing or wrong. The function refuses to start.
 #[derive(Debug, thiserror::Error)]
@@ -30,24 +30,52 @@ fn number<T: std::str::FromStr>(name: &'static str, default: T) -> Result<T, Con
     }
 }
 
-/// The four tables: `TOKENS_TABLE`, `DIRECTORY_TABLE`, `JOBS_TABLE`, `DENYLIST_TABLE`.
+/// The five tables: `TOKENS_TABLE`, `DIRECTORY_TABLE`, `JOBS_TABLE`, `DENYLIST_TABLE`, `AUDIT_TABLE`.
 pub fn tables() -> Result<Tables, ConfigError> {
     Ok(Tables {
         tokens: required("TOKENS_TABLE")?,
         directory: required("DIRECTORY_TABLE")?,
         jobs: required("JOBS_TABLE")?,
         denylist: required("DENYLIST_TABLE")?,
+        audit: required("AUDIT_TABLE")?,
     })
 }
 
-/// The planners' queue: `PLAN_QUEUE_URL`.
-pub fn plan_queue() -> Result<String, ConfigError> {
-    required("PLAN_QUEUE_URL")
+/// The planners' queues: `PLAN_QUEUE_URL`, `PLAN_QUEUE_URL_HIGH`, `PLAN_QUEUE_URL_IMMEDIATE`.
+pub fn plan_queues() -> Result<Queues, ConfigError> {
+    Ok(Queues {
+        normal: required("PLAN_QUEUE_URL")?,
+        high: required("PLAN_QUEUE_URL_HIGH")?,
+        immediate: required("PLAN_QUEUE_URL_IMMEDIATE")?,
+    })
 }
 
-/// The settling workers' queue: `CHUNK_QUEUE_URL`.
-pub fn chunk_queue() -> Result<String, ConfigError> {
-    required("CHUNK_QUEUE_URL")
+/// The settling workers' queues: `CHUNK_QUEUE_URL`, `CHUNK_QUEUE_URL_HIGH`, `CHUNK_QUEUE_URL_IMMEDIATE`.
+pub fn chunk_queues() -> Result<Queues, ConfigError> {
+    Ok(Queues {
+        normal: required("CHUNK_QUEUE_URL")?,
+        high: required("CHUNK_QUEUE_URL_HIGH")?,
+        immediate: required("CHUNK_QUEUE_URL_IMMEDIATE")?,
+    })
+}
+
+/// Mail: `MAIL_FROM`, and `SECURITY_TEAM_EMAIL` if anybody is told of emergencies.
+pub fn mail() -> Result<Mail, ConfigError> {
+    Ok(Mail { from: required("MAIL_FROM")?, security_team: var("SECURITY_TEAM_EMAIL") })
+}
+
+/// Which secret in Secrets Manager is ours: `APP_SECRET_ID`, its ARN or name.
+pub fn app_secret() -> Result<String, ConfigError> {
+    required("APP_SECRET_ID")
+}
+
+/// The clean-up: `CLEAN_UP_INACTIVE_DAYS`, `CLEAN_UP_MAX_TOKEN_AGE_DAYS`; 0, the default, counts as not given.
+pub fn clean_up() -> Result<CleanUp, ConfigError> {
+    let days = |name| number(name, 0).map(|days| Some(days).filter(|days| *days > 0));
+    Ok(CleanUp {
+        inactive_days: days("CLEAN_UP_INACTIVE_DAYS")?,
+        max_token_age_days: days("CLEAN_UP_MAX_TOKEN_AGE_DAYS")?,
+    })
 }
 
 /// The issuer: `OIDC_ISSUER`, `OIDC_JWKS_URI`, `OIDC_AUDIENCE`, `OIDC_REQUIRED_CLAIM`, `OIDC_SESSION_CLAIM`,
