@@ -1,9 +1,10 @@
-//! Ending a job once every chunk is through and it is effective.
+//! Ending a job once every chunk is through and it is effective, and letting go of a cancelled one once all is counted.
 
 use crate::error::PortError;
 use crate::ids::JobId;
 use crate::job::Status;
 use crate::ports::{JobStore, Step};
+use crate::selector::{Reach, Selector};
 use crate::time::Clock;
 
 /// A job that ended just now.
@@ -22,12 +23,21 @@ pub struct Closed {
 /// A job with a chunk that was given up fails; once that chunk settles after all, the job completes.
 pub async fn try_close(jobs: &dyn JobStore, clock: &dyn Clock, id: &JobId) -> Result<Option<Closed>, PortError> {
     let Some(job) = jobs.get(id).await? else { return Ok(None) };
-    let waits_for_effect = job.effective_at.is_none() && !job.dry_run;
+    if job.status == Status::Cancelled {
+        let tally = jobs.tally(id).await?;
+        if tally.done + tally.failed + tally.cancelled >= u64::from(job.plan.chunks) {
+            jobs.retire(id).await?;
+        }
+        return Ok(None);
+    }
+    // What single tokens make effective is effective once the last of them is denied.
+    let by_tokens = Selector::of(&job).reach() == Reach::PerToken;
+    let waits_for_effect = job.waits_for_effect() && !by_tokens;
     if !job.plan.frozen || waits_for_effect || !matches!(job.status, Status::Processing | Status::Failed) {
         return Ok(None);
     }
     let tally = jobs.tally(id).await?;
-    if tally.done + tally.failed < u64::from(job.plan.chunks) {
+    if !tally.is_complete(&job) {
         return Ok(None);
     }
     let next = if tally.failed == 0 { Status::Completed } else { Status::Failed };
@@ -35,6 +45,9 @@ pub async fn try_close(jobs: &dyn JobStore, clock: &dyn Clock, id: &JobId) -> Re
         return Ok(None);
     }
     let now = clock.now();
+    if job.waits_for_effect() && next == Status::Completed {
+        jobs.mark_effective(id, now).await?;
+    }
     if jobs.finish(id, job.status, next, now).await? == Step::Lost {
         return Ok(None);
     }

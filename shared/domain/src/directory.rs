@@ -97,6 +97,9 @@ impl Client {
     }
 }
 
+/// Who the every-day clean-up says it is.
+pub const SCHEDULE: &str = "system:schedule";
+
 /// What tells a person who did something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -106,6 +109,14 @@ pub struct Actor {
     pub email: Option<String>,
     /// Name.
     pub name: Option<String>,
+}
+
+impl Actor {
+    /// The every-day clean-up. A colon and no address: no issuer's user.
+    pub fn schedule() -> Self {
+        let id = UserId::parse(SCHEDULE).unwrap_or_else(|_| unreachable!("the name is a valid id"));
+        Self { id, email: None, name: None }
+    }
 }
 
 impl From<&User> for Actor {

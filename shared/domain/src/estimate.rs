@@ -1,20 +1,19 @@
 //! Counting what a job would end, by the very code that ends it (`[API-3]`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::cutoff::Scope;
-use crate::decision::Limits;
-use crate::ids::UserId;
-use crate::job::{Job, Statistics};
-use crate::plan::Population;
-use crate::ports::{Directory, PortResult, TokenStore};
-use crate::settle::covered;
-use crate::token::Owner;
+use crate::ids::{ClientId, UserId};
+use crate::job::{Facts, Job, Statistics};
+use crate::population::Population;
+use crate::ports::{CLIENT_SHARDS, Directory, PortResult, TokenStore};
+use crate::selector::{People, Selector, Source, is_spared};
+use crate::token::{Holdings, Owner};
 
-const USERS_AT_ONCE: usize = 32;
-/// Members looked at between two questions whether it is getting too much.
+const OWNERS_AT_ONCE: usize = 32;
+/// Users looked at between two questions whether it is getting too much.
 const STEP: usize = 500;
 
 /// What a job would do.
@@ -22,65 +21,148 @@ const STEP: usize = 500;
 pub struct Estimate {
     /// Users, tokens and sessions.
     pub statistics: Statistics,
-    /// Users the conditions select, whether they have something to lose or not.
+    /// Users the conditions name, whether they have something to lose or not; where they name none, those affected.
     pub population: u64,
-    /// Whether the caller is in its population.
+    /// Whether the caller is in it.
     pub includes_you: bool,
     /// Whether an admin is.
     pub includes_admins: bool,
 }
 
-/// Counts what `job` would end. `None` if its population is larger than `at_most` users: such a job is counted by
-/// the workers instead.
-pub async fn estimate(
-    directory: Arc<dyn Directory>,
-    tokens: &dyn TokenStore,
-    job: &Job,
-    limits: Limits,
-    at_most: u64,
-) -> PortResult<Option<Estimate>> {
-    let mut population = Population::open(directory, &job.conditions, None).await?;
-    let mut estimate = Estimate::default();
-    loop {
-        let batch = population.next(STEP).await?;
-        estimate.population += batch.users.len() as u64;
-        if estimate.population > at_most {
-            return Ok(None);
+/// What counting needs.
+#[derive(Clone)]
+pub struct Estimator {
+    /// Users and groups.
+    pub directory: Arc<dyn Directory>,
+    /// Token rows.
+    pub tokens: Arc<dyn TokenStore>,
+}
+
+impl Estimator {
+    /// Counts what `job` would end, leaving out whom it spares. `None` if there are more than `at_most` owners to look
+    /// at: such a job is counted by the workers instead.
+    pub async fn count(
+        &self,
+        job: &Job,
+        spared: &BTreeSet<UserId>,
+        admins: &BTreeSet<UserId>,
+        at_most: u64,
+    ) -> PortResult<Option<Estimate>> {
+        let selector = Selector::of(job);
+        let owners = match selector.source() {
+            Source::People(people) => return self.count_people(job, &selector, people, at_most).await,
+            Source::Clients(clients) => match self.owners_at(clients, at_most).await? {
+                Some(owners) => self.count_each(&selector, owners.into_iter().collect()).await?,
+                None => return Ok(None),
+            },
+            Source::Everyone => match self.count_everyone(&selector, at_most).await? {
+                Some(facts) => facts,
+                None => return Ok(None),
+            },
+        };
+        let mut estimate = Estimate::default();
+        for (owner, facts) in owners.iter().filter(|(owner, facts)| !is_spared(owner, spared) && !facts.is_nothing()) {
+            estimate.statistics.add(owner, *facts);
+            estimate.includes_you |= owner.user() == Some(&job.initiated_by.id);
+            estimate.includes_admins |= owner.user().is_some_and(|user| admins.contains(user));
         }
-        estimate.includes_you |= batch.users.contains(&job.initiated_by.id);
-        estimate.includes_admins |= batch.includes_admins;
-        estimate.statistics = stream::iter(batch.users)
-            .map(|user| count(tokens, job, user, limits))
-            .buffer_unordered(USERS_AT_ONCE)
-            .try_fold(estimate.statistics, |mut sum, facts| async move {
-                sum.add_user(facts);
-                Ok(sum)
+        estimate.population = estimate.statistics.total_users_affected;
+        Ok(Some(estimate))
+    }
+
+    /// How many users `job` names, without looking at what they hold. `None` if more than `at_most`, or if it names
+    /// nobody.
+    pub async fn population(&self, job: &Job, at_most: u64) -> PortResult<Option<u64>> {
+        let selector = Selector::of(job);
+        let Source::People(people) = selector.source() else { return Ok(None) };
+        let directory = Arc::clone(&self.directory);
+        let mut population = Population::open(directory, &job.conditions, people, None).await?;
+        let mut users = 0;
+        loop {
+            let batch = population.next(STEP).await?;
+            users += batch.users.len() as u64;
+            if users > at_most {
+                return Ok(None);
+            }
+            if batch.ended {
+                return Ok(Some(users));
+            }
+        }
+    }
+
+    async fn count_people(
+        &self,
+        job: &Job,
+        selector: &Selector,
+        people: &People,
+        at_most: u64,
+    ) -> PortResult<Option<Estimate>> {
+        let directory = Arc::clone(&self.directory);
+        let mut population = Population::open(directory, &job.conditions, people, None).await?;
+        let mut estimate = Estimate::default();
+        loop {
+            let batch = population.next(STEP).await?;
+            estimate.population += batch.users.len() as u64;
+            if estimate.population > at_most {
+                return Ok(None);
+            }
+            estimate.includes_you |= batch.users.contains(&job.initiated_by.id);
+            estimate.includes_admins |= batch.includes_admins;
+            for (owner, facts) in self.count_each(selector, batch.users.into_iter().map(Owner::User).collect()).await? {
+                estimate.statistics.add(&owner, facts);
+            }
+            if batch.ended {
+                return Ok(Some(estimate));
+            }
+        }
+    }
+
+    async fn count_each(&self, selector: &Selector, owners: Vec<Owner>) -> PortResult<Vec<(Owner, Facts)>> {
+        stream::iter(owners)
+            .map(|owner| async move {
+                let facts = selector.covered(&self.tokens.holdings(&owner).await?).facts();
+                Ok((owner, facts))
             })
-            .await?;
-        if batch.ended {
-            return Ok(Some(estimate));
+            .buffer_unordered(OWNERS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn owners_at(&self, clients: &BTreeSet<ClientId>, at_most: u64) -> PortResult<Option<BTreeSet<Owner>>> {
+        let mut owners = BTreeSet::new();
+        for client in clients {
+            for shard in 0..CLIENT_SHARDS {
+                let mut from = None;
+                loop {
+                    let page = self.tokens.owners_at(client, shard, from.as_deref()).await?;
+                    owners.extend(page.items);
+                    if owners.len() as u64 > at_most {
+                        return Ok(None);
+                    }
+                    match page.next {
+                        Some(next) => from = Some(next),
+                        None => break,
+                    }
+                }
+            }
+        }
+        Ok(Some(owners))
+    }
+
+    async fn count_everyone(&self, selector: &Selector, at_most: u64) -> PortResult<Option<Vec<(Owner, Facts)>>> {
+        let mut counted = std::collections::BTreeMap::new();
+        let mut from = None;
+        loop {
+            let page = self.tokens.segment(0, 1, from.as_deref()).await?;
+            let facts = |(owner, holdings): (Owner, Holdings)| (owner, selector.covered(&holdings).facts());
+            counted.extend(page.items.into_iter().map(facts));
+            if counted.len() as u64 > at_most {
+                return Ok(None);
+            }
+            match page.next {
+                Some(next) => from = Some(next),
+                None => return Ok(Some(counted.into_iter().collect())),
+            }
         }
     }
-}
-
-/// How many users `job` selects, without looking at what they hold. `None` if more than `at_most`.
-pub async fn population(directory: Arc<dyn Directory>, job: &Job, at_most: u64) -> PortResult<Option<u64>> {
-    let mut population = Population::open(directory, &job.conditions, None).await?;
-    let mut users = 0;
-    loop {
-        let batch = population.next(STEP).await?;
-        users += batch.users.len() as u64;
-        if users > at_most {
-            return Ok(None);
-        }
-        if batch.ended {
-            return Ok(Some(users));
-        }
-    }
-}
-
-async fn count(tokens: &dyn TokenStore, job: &Job, user: UserId, limits: Limits) -> PortResult<crate::job::Facts> {
-    let holdings = tokens.holdings(&Owner::User(user.clone())).await?;
-    let cutoff = job.cutoff(Scope::User(user), limits.max_sign_in_age);
-    Ok(covered(&cutoff, &holdings, job.cutoff_at()).facts())
 }

@@ -77,7 +77,7 @@ async fn project_all(store: &dyn DenylistStore, cache: &dyn DenylistCache, clock
                 Entry::Spared(job, user, retires_at) => spared.push((job, user, retires_at)),
                 Entry::Chunk(job, chunk) => {
                     if let Some(job) = active.get(&job) {
-                        cutoffs.extend(chunk.users.into_iter().map(|user| job.cutoff(user)));
+                        cutoffs.extend(chunk.users.iter().flat_map(|user| job.cutoffs(user)));
                     }
                 }
             }

@@ -70,8 +70,9 @@ impl Ingest {
 
     async fn deny_token(&self, token: &TokenId, expires_at: Epoch) -> Result<(), WorkError> {
         let retires_at = expires_at.plus(LEEWAY_SECONDS);
-        self.denylist.put_token(token, retires_at).await?;
-        self.projected(self.cache.put_tokens(&[(token.clone(), retires_at)]).await).await
+        let denied = [(token.clone(), retires_at)];
+        self.denylist.put_tokens(&denied).await?;
+        self.projected(self.cache.put_tokens(&denied).await).await
     }
 
     async fn projected(&self, outcome: Result<(), PortError>) -> Result<(), WorkError> {

@@ -3,42 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::cutoff::{Basis, Cutoff, Kinds, LEEWAY_SECONDS, Scope, Spares};
+use crate::conditions::Conditions;
 use crate::directory::Actor;
-use crate::ids::{GroupId, JobId, UserId};
+use crate::ids::{JobId, UserId};
 use crate::time::Epoch;
+use crate::token::Owner;
 
 /// Users in one chunk, the unit of fan-out (spec §1).
 pub const CHUNK_USERS: usize = 100;
-
-/// What a job asks for, by kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "job_type", rename_all = "snake_case")]
-pub enum Conditions {
-    /// All tokens and sessions of a group's members (`[SCOPE-1]`).
-    GroupBased {
-        /// The group.
-        group_id: GroupId,
-        /// Members of its descendants, too.
-        include_subgroups: bool,
-        /// Members who are admins keep their sessions.
-        exclude_admin_users: bool,
-    },
-}
-
-impl Conditions {
-    /// The kind of job, as the contract names it.
-    pub fn job_type(&self) -> &'static str {
-        match self {
-            Self::GroupBased { .. } => "group_based",
-        }
-    }
-
-    /// What a large job must be confirmed with (`[API-4]`).
-    pub fn confirmation_code(&self, users: u64) -> String {
-        format!("CONFIRM_{}_{users}", self.job_type().to_uppercase())
-    }
-}
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +29,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Processing, Self::Completed, Self::Failed, Self::Cancelled];
+
     /// The state as the contract spells it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,6 +73,9 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// All of them, the most urgent last.
+    pub const ALL: [Self; 3] = [Self::Normal, Self::High, Self::Immediate];
+
     /// The priority as the contract spells it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -108,7 +86,7 @@ impl Priority {
     }
 }
 
-/// What was done to one user, or would be (`[SCOPE-7]`): facts, never averages.
+/// What was done to one owner of tokens, or would be (`[SCOPE-7]`): facts, never averages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Facts {
     /// Access tokens this job revoked.
@@ -120,7 +98,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether nothing was lost: such a user is neither counted nor mailed.
+    /// Whether nothing was lost: such an owner is neither counted nor mailed.
     pub fn is_nothing(self) -> bool {
         self == Self::default()
     }
@@ -128,22 +106,32 @@ impl Facts {
     /// Field by field the larger: what a job did only grows, so of two views of it the larger is nearer to the truth.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
+        self.zip(other, u64::max)
+    }
+
+    fn zip(self, other: Self, choose: fn(u64, u64) -> u64) -> Self {
         Self {
-            access_tokens: self.access_tokens.max(other.access_tokens),
-            refresh_tokens: self.refresh_tokens.max(other.refresh_tokens),
-            sessions: self.sessions.max(other.sessions),
+            access_tokens: choose(self.access_tokens, other.access_tokens),
+            refresh_tokens: choose(self.refresh_tokens, other.refresh_tokens),
+            sessions: choose(self.sessions, other.sessions),
         }
     }
 }
 
-/// The sum over users.
+impl std::ops::AddAssign for Facts {
+    fn add_assign(&mut self, other: Self) {
+        *self = self.zip(other, |a, b| a + b);
+    }
+}
+
+/// The sum over owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Statistics {
     /// Users who lost something.
     pub total_users_affected: u64,
-    /// Access tokens revoked.
+    /// Access tokens revoked, service tokens among them.
     pub access_tokens_revoked: u64,
-    /// Refresh tokens revoked.
+    /// Refresh tokens revoked, service tokens among them.
     pub refresh_tokens_revoked: u64,
     /// Sessions ended.
     pub sessions_terminated: u64,
@@ -151,30 +139,59 @@ pub struct Statistics {
     pub notifications_sent: u64,
     /// Chunks that could not be settled.
     pub errors: u64,
+    /// The tokens among them that belong to no user.
+    #[serde(default)]
+    pub service: Facts,
+    /// Affected users who are admins. Counted by dry runs alone.
+    #[serde(default)]
+    pub admins: u64,
+    /// 1 if whoever asked is among the affected users. Counted by dry runs alone.
+    #[serde(default)]
+    pub you: u64,
 }
 
 impl Statistics {
-    /// Adds what one user lost.
-    pub fn add_user(&mut self, facts: Facts) {
-        if !facts.is_nothing() {
-            self.total_users_affected += 1;
-            self.access_tokens_revoked += facts.access_tokens;
-            self.refresh_tokens_revoked += facts.refresh_tokens;
-            self.sessions_terminated += facts.sessions;
+    /// Adds what one owner lost.
+    pub fn add(&mut self, owner: &Owner, facts: Facts) {
+        if facts.is_nothing() {
+            return;
         }
+        match owner {
+            Owner::User(_) => self.total_users_affected += 1,
+            Owner::Service(_) => self.service += facts,
+        }
+        self.access_tokens_revoked += facts.access_tokens;
+        self.refresh_tokens_revoked += facts.refresh_tokens;
+        self.sessions_terminated += facts.sessions;
     }
 
     /// All tokens, of either kind.
     pub fn tokens(&self) -> u64 {
         self.access_tokens_revoked + self.refresh_tokens_revoked
     }
+
+    /// Field by field what `choose` makes of both.
+    #[must_use]
+    pub fn zip(self, other: Self, choose: fn(u64, u64) -> u64) -> Self {
+        Self {
+            total_users_affected: choose(self.total_users_affected, other.total_users_affected),
+            access_tokens_revoked: choose(self.access_tokens_revoked, other.access_tokens_revoked),
+            refresh_tokens_revoked: choose(self.refresh_tokens_revoked, other.refresh_tokens_revoked),
+            sessions_terminated: choose(self.sessions_terminated, other.sessions_terminated),
+            notifications_sent: choose(self.notifications_sent, other.notifications_sent),
+            errors: choose(self.errors, other.errors),
+            service: self.service.zip(other.service, choose),
+            admins: choose(self.admins, other.admins),
+            you: choose(self.you, other.you),
+        }
+    }
 }
 
-impl FromIterator<Facts> for Statistics {
-    fn from_iter<I: IntoIterator<Item = Facts>>(users: I) -> Self {
+impl<'a> FromIterator<(&'a Owner, Facts)> for Statistics {
+    fn from_iter<I: IntoIterator<Item = (&'a Owner, Facts)>>(owners: I) -> Self {
         let mut sum = Self::default();
-        for facts in users {
-            sum.add_user(facts);
+        for (owner, facts) in owners {
+            sum.add(owner, facts);
         }
         sum
     }
@@ -182,12 +199,7 @@ impl FromIterator<Facts> for Statistics {
 
 impl std::ops::AddAssign for Statistics {
     fn add_assign(&mut self, other: Self) {
-        self.total_users_affected += other.total_users_affected;
-        self.access_tokens_revoked += other.access_tokens_revoked;
-        self.refresh_tokens_revoked += other.refresh_tokens_revoked;
-        self.sessions_terminated += other.sessions_terminated;
-        self.notifications_sent += other.notifications_sent;
-        self.errors += other.errors;
+        *self = self.zip(other, |a, b| a + b);
     }
 }
 
@@ -207,6 +219,17 @@ pub struct PlanCursor {
     pub includes_you: bool,
     /// Whether an admin is among them.
     pub includes_admins: bool,
+}
+
+/// The end of a job by an admin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// When: no chunk starts after this.
+    pub at: DateTime<Utc>,
+    /// Who.
+    pub by: Actor,
+    /// Why, in the admin's words.
+    pub reason: String,
 }
 
 /// A job.
@@ -236,6 +259,8 @@ pub struct Job {
     pub effective_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub completed_at: Option<DateTime<Utc>>,
+    /// Who cancelled it, when and why.
+    pub cancelled: Option<Cancelled>,
     /// How far planning has come.
     pub plan: PlanCursor,
     /// Whether every chunk has been handed to the queue at least once.
@@ -245,25 +270,36 @@ pub struct Job {
 }
 
 impl Job {
+    /// A job as it is accepted.
+    pub fn new(id: JobId, conditions: Conditions, initiated_by: Actor, reason: String, now: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            conditions,
+            status: Status::Pending,
+            priority: Priority::Normal,
+            dry_run: false,
+            reason,
+            notify_users: false,
+            initiated_by,
+            created_at: now,
+            started_at: None,
+            effective_at: None,
+            completed_at: None,
+            cancelled: None,
+            plan: PlanCursor::default(),
+            emitted: false,
+            redriven_at: None,
+        }
+    }
+
     /// The second up to which sign-ins are covered.
     pub fn cutoff_at(&self) -> Epoch {
         self.created_at.into()
     }
 
-    /// The cutoff this job sets for a scope. `max_sign_in_age` is the age in seconds at which verifiers refuse any
-    /// sign-in, so that nothing outlives the cutoff (`[CUT-5]`).
-    pub fn cutoff(&self, scope: Scope, max_sign_in_age: i64) -> Cutoff {
-        match &self.conditions {
-            Conditions::GroupBased { .. } => Cutoff {
-                scope,
-                basis: Basis::SignIn,
-                kinds: Kinds::Both,
-                spares: Spares::default(),
-                at: self.cutoff_at(),
-                job: self.id.clone(),
-                retires_at: self.cutoff_at().plus(max_sign_in_age).plus(LEEWAY_SECONDS),
-            },
-        }
+    /// Whether it has to make something effective and has not yet.
+    pub fn waits_for_effect(&self) -> bool {
+        !self.dry_run && self.effective_at.is_none()
     }
 }
 
@@ -290,8 +326,9 @@ pub struct ChunkRef {
     pub job_id: JobId,
     /// The chunk's number.
     pub number: u32,
-    /// Its first user.
-    pub first_user: UserId,
+    /// Its first user; none for a part of a table or index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_user: Option<UserId>,
 }
 
 /// How a chunk ended.
@@ -302,15 +339,35 @@ pub enum ChunkOutcome {
     Done,
     /// Tried as often as the queue allows.
     Failed,
+    /// The job was cancelled before all of it was settled; what was left has been counted.
+    Cancelled,
 }
 
 /// The final record of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkResult {
     /// How it ended.
     pub outcome: ChunkOutcome,
-    /// Its numbers.
+    /// What was revoked, or would be.
     pub statistics: Statistics,
+    /// What a cancelled job left alone.
+    pub left: Statistics,
+}
+
+impl ChunkResult {
+    /// A settled chunk's.
+    pub fn done(statistics: Statistics) -> Self {
+        Self { outcome: ChunkOutcome::Done, statistics, left: Statistics::default() }
+    }
+}
+
+/// What became of what an affected owner holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fate {
+    /// Revoked, or in a dry run: would be.
+    Lost,
+    /// Left alone, because the job was cancelled first.
+    Left,
 }
 
 /// The sum over a job's chunk results.
@@ -320,14 +377,34 @@ pub struct Tally {
     pub done: u64,
     /// Chunks given up.
     pub failed: u64,
-    /// Their numbers.
+    /// Chunks counted after the job was cancelled.
+    pub cancelled: u64,
+    /// What was revoked, or would be.
     pub statistics: Statistics,
+    /// What a cancelled job left alone.
+    pub left: Statistics,
 }
 
 impl Tally {
-    /// Whole percent of the chunks that are through; 100 only for a job that has ended.
+    /// Adds a chunk's result.
+    pub fn add(&mut self, result: &ChunkResult) {
+        match result.outcome {
+            ChunkOutcome::Done => self.done += 1,
+            ChunkOutcome::Failed => self.failed += 1,
+            ChunkOutcome::Cancelled => self.cancelled += 1,
+        }
+        self.statistics += result.statistics;
+        self.left += result.left;
+    }
+
+    /// Whether every chunk of a job has a result.
+    pub fn is_complete(&self, job: &Job) -> bool {
+        job.plan.frozen && self.done + self.failed + self.cancelled >= u64::from(job.plan.chunks)
+    }
+
+    /// Whole percent of the chunks that are through; 100 only for a job that has ended by itself.
     pub fn progress(&self, job: &Job) -> u8 {
-        if !job.status.is_open() {
+        if matches!(job.status, Status::Completed | Status::Failed) {
             return 100;
         }
         let total = u64::from(job.plan.chunks);
@@ -345,7 +422,6 @@ mod tests {
     #[test]
     fn api_6_states_go_only_forward() {
         use Status as S;
-        let all = [S::Pending, S::Processing, S::Completed, S::Failed, S::Cancelled];
         let allowed = [
             (S::Pending, S::Processing),
             (S::Pending, S::Cancelled),
@@ -355,8 +431,8 @@ mod tests {
             (S::Processing, S::Cancelled),
             (S::Failed, S::Completed),
         ];
-        for from in all {
-            for to in all {
+        for from in S::ALL {
+            for to in S::ALL {
                 assert_eq!(from.may_become(to), allowed.contains(&(from, to)), "{from:?} → {to:?}");
             }
         }

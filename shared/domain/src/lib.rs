@@ -5,15 +5,21 @@
 //! [`accept`] takes the request, [`plan`] makes it effective, [`settle`] brings the token tables in line,
 //! [`close`] ends it and [`redrive`] finishes whatever died on the way.
 //!
-//! How to add another kind of job: give [`job::Conditions`] a variant, let the compiler lead you through the
-//! matches, and extend the oracle in `tests/`.
+//! What a job covers is decided in [`selector`] and nowhere else. How to add another kind of job stands in
+//! [`conditions`].
 
 pub mod accept;
+pub mod audit;
+pub mod cancel;
 pub mod check;
+pub mod clean_up;
 pub mod close;
+pub mod conditions;
 pub mod cutoff;
 pub mod decision;
 pub mod directory;
+pub mod effect;
+pub mod emergency;
 pub mod error;
 pub mod estimate;
 pub mod guard;
@@ -21,18 +27,25 @@ pub mod ids;
 pub mod ingest;
 pub mod inspect;
 pub mod job;
+pub mod lists;
+pub mod mail;
 pub mod members;
 pub mod messages;
+pub mod notice;
 pub mod permissions;
 pub mod plan;
+pub mod population;
 pub mod ports;
+pub mod rate;
 pub mod records;
 pub mod redrive;
+pub mod selector;
 pub mod settings;
 pub mod settle;
 pub mod source;
 pub mod time;
 pub mod token;
+pub mod vault;
 
 #[cfg(feature = "testing")]
 pub mod testing;

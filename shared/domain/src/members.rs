@@ -1,15 +1,15 @@
 //! Who is in a group, with its subgroups: each user once, in byte order, without holding them all.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::directory::Group;
 use crate::ids::{GroupId, UserId};
-use crate::job::Conditions;
 use crate::ports::{Directory, PortResult};
+use crate::selector::People;
 
 /// Ids held in memory over all groups of one job; a group's page shrinks as their number grows.
 const IDS_IN_MEMORY: usize = 4_000;
@@ -62,14 +62,14 @@ pub fn lineage(groups: &[Group], id: &GroupId) -> Vec<GroupId> {
     line
 }
 
-/// The groups whose members a job means.
-pub async fn groups_of(directory: &dyn Directory, conditions: &Conditions) -> PortResult<Vec<GroupId>> {
-    match conditions {
-        Conditions::GroupBased { group_id, include_subgroups: false, .. } => Ok(vec![group_id.clone()]),
-        Conditions::GroupBased { group_id, include_subgroups: true, .. } => {
-            Ok(closure(&directory.groups().await?, group_id).0)
-        }
+/// The groups whose members are meant.
+pub async fn groups_of(directory: &dyn Directory, people: &People) -> PortResult<Vec<GroupId>> {
+    if !people.include_subgroups {
+        return Ok(people.groups.iter().cloned().collect());
     }
+    let groups = directory.groups().await?;
+    let all: BTreeSet<GroupId> = people.groups.iter().flat_map(|group| closure(&groups, group).0).collect();
+    Ok(all.into_iter().collect())
 }
 
 struct Source {

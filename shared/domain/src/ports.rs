@@ -2,17 +2,19 @@
 //!
 //! One contract suite ([`crate::testing::contract`]) holds every implementation to what is written here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::audit::Entry as AuditEntry;
 use crate::cutoff::{Basis, Cutoff, Kinds, Scope, Spares};
 use crate::decision::{Answer, TokenFacts};
 use crate::directory::{Client, Group, User};
 use crate::error::PortError;
 use crate::ids::{ClientId, GroupId, JobId, RawToken, SessionId, TokenId, UserId};
-use crate::job::{Chunk, ChunkRef, ChunkResult, Facts, Job, PlanCursor, Status, Tally};
+use crate::job::{Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Priority, Status, Tally};
+use crate::rate::{SlotChange, Slots};
 use crate::records::Record;
 use crate::time::Epoch;
 use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenRow};
@@ -33,13 +35,26 @@ pub trait Directory: Send + Sync {
     async fn members(&self, group: &GroupId, after: Option<&UserId>, limit: usize) -> PortResult<Vec<UserId>>;
     /// One client.
     async fn client(&self, id: &ClientId) -> PortResult<Option<Client>>;
+    /// The users who are admins, found without looking at the others.
+    async fn admins(&self) -> PortResult<Vec<UserId>>;
 }
+
+/// Partitions over which each client's tokens are spread in the index that finds them (no hot key). All tokens of one
+/// owner are in the same one, whatever the client.
+pub const CLIENT_SHARDS: u32 = 16;
 
 /// Token and session rows.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
     /// Everything of one owner.
     async fn holdings(&self, owner: &Owner) -> PortResult<Holdings>;
+    /// A page of one of `of` parts of everything there is: owners, each with all it holds. An owner may come again on
+    /// the next page, but never in another part.
+    async fn segment(&self, part: u32, of: u32, from: Option<&str>) -> PortResult<Page<(Owner, Holdings)>>;
+    /// A page of the owners of a client's tokens in one of [`CLIENT_SHARDS`] shards. An owner may come again.
+    async fn owners_at(&self, client: &ClientId, shard: u32, from: Option<&str>) -> PortResult<Page<Owner>>;
+    /// About how many rows there are. It may be hours old.
+    async fn rows(&self) -> PortResult<u64>;
     /// One token of a known owner.
     async fn token(&self, owner: &Owner, id: &TokenId) -> PortResult<Option<TokenRow>>;
     /// One opaque token, by its id alone.
@@ -78,11 +93,90 @@ pub enum Step {
     Lost,
 }
 
+/// What a repeated request is recognised by (`[API-5]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Whose request.
+    pub actor: UserId,
+    /// Hash of the `Idempotency-Key`.
+    pub key: String,
+    /// Hash of what was asked for.
+    pub request: String,
+    /// When the key may be used for something else, in seconds since 1970.
+    pub expires_at: i64,
+}
+
+/// Which key an emergency consumes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Whose key.
+    pub actor: UserId,
+    /// Which of the actor's keys.
+    pub id: String,
+}
+
+/// A job to be written, with everything that happens with it or not at all.
+#[derive(Debug, Clone, Copy)]
+pub struct NewJob<'a> {
+    /// The job. Its id must be new.
+    pub job: &'a Job,
+    /// The cutoffs that make it effective at once, at most fifty.
+    pub cutoffs: &'a [Cutoff],
+    /// The slot of its rate limit.
+    pub slot: Option<&'a SlotChange>,
+    /// What a repetition is recognised by.
+    pub idempotency: Option<&'a Idempotency>,
+    /// The emergency key it consumes.
+    pub key: Option<&'a KeyUse>,
+    /// The audit entry.
+    pub audit: Option<&'a AuditEntry>,
+}
+
+impl<'a> NewJob<'a> {
+    /// Just the job.
+    pub fn plain(job: &'a Job) -> Self {
+        Self { job, cutoffs: &[], slot: None, idempotency: None, key: None, audit: None }
+    }
+}
+
+/// What became of a new job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It is written.
+    Written,
+    /// The actor's slots have changed in the meantime: look at them again.
+    SlotsMoved,
+    /// The `Idempotency-Key` was used in the meantime.
+    Repeated,
+    /// The emergency key was used or replaced in the meantime.
+    KeyUsed,
+}
+
+/// A list of users that is frozen when its job is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Frozen {
+    /// Users the job spares.
+    Spared,
+    /// Users who were admins then: a dry run says whether any of them is hit.
+    Admins,
+}
+
+/// A user in the list of those a job affected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Affected {
+    /// The user.
+    pub user: UserId,
+    /// What was lost.
+    pub facts: Facts,
+    /// When that was noted.
+    pub processed_at: DateTime<Utc>,
+}
+
 /// Jobs, their chunks' results and the users they affected.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Writes a new job. The id must be new.
-    async fn create(&self, job: &Job) -> PortResult<()>;
+    /// Writes a new job with all that belongs to it, or nothing.
+    async fn create(&self, new: NewJob<'_>) -> PortResult<Created>;
     /// Reads a job.
     async fn get(&self, id: &JobId) -> PortResult<Option<Job>>;
     /// `pending` → `processing`.
@@ -103,17 +197,34 @@ pub trait JobStore: Send + Sync {
     async fn mark_emitted(&self, id: &JobId) -> PortResult<()>;
     /// Notes that the job's messages were sent again.
     async fn mark_redriven(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<()>;
-    /// Adds the planned chunk's affected user; numbers only grow.
+    /// Notes what became of an owner's holdings in a chunk; numbers only grow.
     async fn record_affected(
         &self,
         id: &JobId,
         chunk: u32,
-        user: &UserId,
+        fate: Fate,
+        owner: &Owner,
         facts: Facts,
         at: DateTime<Utc>,
     ) -> PortResult<()>;
-    /// What was recorded of a chunk's users so far.
-    async fn affected(&self, id: &JobId, chunk: u32) -> PortResult<HashMap<UserId, Facts>>;
+    /// What was noted of a chunk's owners so far.
+    async fn affected(&self, id: &JobId, chunk: u32, fate: Fate) -> PortResult<HashMap<Owner, Facts>>;
+    /// Up to `limit` of the users who lost something in a chunk, after one of them, in the byte order of their ids.
+    async fn affected_users(
+        &self,
+        id: &JobId,
+        chunk: u32,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> PortResult<Vec<Affected>>;
+    /// Where the last worker at a part of a table left off.
+    async fn checkpoint(&self, id: &JobId, chunk: u32) -> PortResult<Option<String>>;
+    /// Notes where to go on. Going back to an earlier place does no harm.
+    async fn save_checkpoint(&self, id: &JobId, chunk: u32, at: &str) -> PortResult<()>;
+    /// Keeps a list of users with the job. Keeping it again changes nothing.
+    async fn freeze_people(&self, id: &JobId, list: Frozen, users: &BTreeSet<UserId>) -> PortResult<()>;
+    /// Reads a list of users that was kept with the job.
+    async fn frozen_people(&self, id: &JobId, list: Frozen) -> PortResult<BTreeSet<UserId>>;
     /// How a chunk ended, if it did.
     async fn chunk_result(&self, id: &JobId, chunk: u32) -> PortResult<Option<ChunkResult>>;
     /// Replaces a chunk's result and adds the difference to the job's tally, all or nothing. Lost if the stored
@@ -129,8 +240,25 @@ pub trait JobStore: Send + Sync {
     async fn tally(&self, id: &JobId) -> PortResult<Tally>;
     /// Ends a job. Lost if it is not in state `from` any more.
     async fn finish(&self, id: &JobId, from: Status, to: Status, at: DateTime<Utc>) -> PortResult<Step>;
-    /// Jobs that are pending or processing, oldest first, at most 100.
+    /// Stops a job and adds the audit entry, all or nothing. Lost if it is not in state `from` any more. It stays among
+    /// the open jobs until it is retired.
+    async fn cancel(&self, id: &JobId, from: Status, cancelled: &Cancelled, audit: &AuditEntry) -> PortResult<Step>;
+    /// Takes a cancelled job, all of whose chunks are counted, from the open jobs.
+    async fn retire(&self, id: &JobId) -> PortResult<()>;
+    /// Jobs with work left, oldest first, at most 100.
     async fn open_jobs(&self) -> PortResult<Vec<JobId>>;
+    /// Up to `limit` jobs, newest first, of everybody or of one actor, that come after one that was accepted at a time
+    /// (in milliseconds since 1970).
+    async fn jobs_by_time(
+        &self,
+        initiated_by: Option<&UserId>,
+        after: Option<&(i64, JobId)>,
+        limit: usize,
+    ) -> PortResult<Vec<Job>>;
+    /// The slots of a limit that an actor has taken.
+    async fn slots(&self, actor: &UserId, name: &str) -> PortResult<Slots>;
+    /// The job that an `Idempotency-Key` made, and the hash of what was asked for, unless that is too long ago.
+    async fn repeated(&self, actor: &UserId, key: &str, now: Epoch) -> PortResult<Option<(JobId, String)>>;
 }
 
 /// The durable form of a job's many user cutoffs: what each of its frozen users is cut off by.
@@ -138,12 +266,12 @@ pub trait JobStore: Send + Sync {
 pub struct FrozenJob {
     /// The job.
     pub job: JobId,
+    /// The clients whose tokens are meant; empty means all.
+    pub clients: BTreeSet<ClientId>,
     /// The time its cutoffs compare.
     pub basis: Basis,
     /// The tokens they mean.
     pub kinds: Kinds,
-    /// Whom they spare.
-    pub spares: Spares,
     /// Refused is what is at or before this.
     pub at: Epoch,
     /// When the last token they can hit has expired.
@@ -151,30 +279,38 @@ pub struct FrozenJob {
 }
 
 impl FrozenJob {
-    /// The cutoff of one of its users.
-    pub fn cutoff(&self, user: UserId) -> Cutoff {
-        Cutoff {
-            scope: Scope::User(user),
+    /// What [`Selector::cutoffs`](crate::selector::Selector::cutoffs) says of each of the job's people.
+    pub fn of(pattern: &[Cutoff]) -> Option<Self> {
+        let first = pattern.first()?;
+        let client = |cutoff: &Cutoff| match &cutoff.scope {
+            Scope::Client(client) => Some(client.clone()),
+            _ => None,
+        };
+        Some(Self {
+            job: first.job.clone(),
+            clients: pattern.iter().filter_map(client).collect(),
+            basis: first.basis,
+            kinds: first.kinds,
+            at: first.at,
+            retires_at: first.retires_at,
+        })
+    }
+
+    /// The cutoffs of one of its users.
+    pub fn cutoffs(&self, user: &UserId) -> Vec<Cutoff> {
+        let cutoff = |scope| Cutoff {
+            scope,
             basis: self.basis,
             kinds: self.kinds,
-            spares: self.spares,
+            spares: Spares::default(),
             at: self.at,
             job: self.job.clone(),
             retires_at: self.retires_at,
+        };
+        if self.clients.is_empty() {
+            return vec![cutoff(Scope::User(user.clone()))];
         }
-    }
-}
-
-impl From<Cutoff> for FrozenJob {
-    fn from(cutoff: Cutoff) -> Self {
-        Self {
-            job: cutoff.job,
-            basis: cutoff.basis,
-            kinds: cutoff.kinds,
-            spares: cutoff.spares,
-            at: cutoff.at,
-            retires_at: cutoff.retires_at,
-        }
+        self.clients.iter().map(|client| cutoff(Scope::UserClient(user.clone(), client.clone()))).collect()
     }
 }
 
@@ -207,10 +343,10 @@ pub trait DenylistStore: Send + Sync {
     async fn ask(&self, token: &TokenFacts) -> PortResult<Answer>;
     /// Adds cutoffs. Nothing is ever replaced, so none can move back.
     async fn put_cutoffs(&self, cutoffs: &[Cutoff]) -> PortResult<()>;
-    /// Adds a revoked token.
-    async fn put_token(&self, token: &TokenId, retires_at: Epoch) -> PortResult<()>;
+    /// Adds revoked tokens.
+    async fn put_tokens(&self, tokens: &[(TokenId, Epoch)]) -> PortResult<()>;
     /// Adds users whom a job spares.
-    async fn put_spared(&self, job: &JobId, users: &[UserId], retires_at: Epoch) -> PortResult<()>;
+    async fn put_spared(&self, job: &JobId, users: &BTreeSet<UserId>, retires_at: Epoch) -> PortResult<()>;
     /// From now on the job's frozen users are cut off.
     async fn activate(&self, job: &FrozenJob) -> PortResult<()>;
     /// The jobs whose frozen users are cut off.
@@ -257,13 +393,13 @@ pub trait DenylistCache: Send + Sync {
     async fn void(&self) -> PortResult<()>;
 }
 
-/// Hands work to the workers.
+/// Hands work to the workers. Each priority has queues of its own, so that an emergency waits for nobody.
 #[async_trait]
 pub trait WorkQueue: Send + Sync {
     /// A job to plan.
-    async fn send_plan(&self, job: &JobId) -> PortResult<()>;
+    async fn send_plan(&self, job: &JobId, priority: Priority) -> PortResult<()>;
     /// Chunks to settle.
-    async fn send_chunks(&self, chunks: &[ChunkRef]) -> PortResult<()>;
+    async fn send_chunks(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()>;
 }
 
 /// What a verified access token says.

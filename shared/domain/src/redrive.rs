@@ -1,22 +1,22 @@
 //! The every-minute re-drive: jobs written but not started, planners and chunks that died, jobs that can be closed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::close::{self, Closed};
 use crate::error::PortError;
-use crate::ids::{JobId, UserId};
 use crate::job::{ChunkRef, Job, Status};
-use crate::plan::chunk_ref;
+use crate::plan::for_each_chunk;
 use crate::ports::{DenylistStore, JobStore, PortResult, WorkQueue};
+use crate::selector::{Reach, Selector};
 use crate::time::Clock;
 
 /// A job that has not moved for this long is given a push, and again after as long.
 pub const PATIENCE: TimeDelta = TimeDelta::seconds(60);
 /// A chunk is first left to the queue's own redelivery for this long.
 pub const CHUNK_PATIENCE: TimeDelta = TimeDelta::seconds(420);
-const CHUNKS_PER_PAGE: usize = 50;
 
 /// What the re-drive needs.
 #[derive(Clone)]
@@ -58,43 +58,46 @@ impl Redriver {
             let now = self.clock.now();
             if needs_planner(&job) {
                 if now - last_push(&job) >= PATIENCE {
-                    self.queue.send_plan(&id).await?;
+                    self.queue.send_plan(&id, job.priority).await?;
                     self.jobs.mark_redriven(&id, now).await?;
                     done.plans += 1;
                 }
             } else if now - last_push(&job) >= CHUNK_PATIENCE {
-                done.chunks += self.resend_chunks(&id).await?;
+                done.chunks += self.resend_chunks(&job).await?;
                 self.jobs.mark_redriven(&id, now).await?;
             }
         }
         Ok(done)
     }
 
-    async fn resend_chunks(&self, id: &JobId) -> PortResult<usize> {
-        let mut sent = 0;
-        let mut after: Option<UserId> = None;
-        loop {
-            let chunks = self.denylist.chunks(id, after.as_ref(), CHUNKS_PER_PAGE).await?;
-            let Some(last) = chunks.last().and_then(|chunk| chunk.first_user().cloned()) else { return Ok(sent) };
-            after = Some(last);
+    async fn resend_chunks(&self, job: &Job) -> PortResult<usize> {
+        let sent = AtomicUsize::new(0);
+        for_each_chunk(self.denylist.as_ref(), job, async |chunks| {
             let mut missing: Vec<ChunkRef> = Vec::new();
-            for chunk in &chunks {
+            for chunk in chunks {
                 // A chunk that was given up waits for its dead letter to be redriven.
-                if self.jobs.chunk_result(id, chunk.number).await?.is_none() {
-                    missing.extend(chunk_ref(id, chunk));
+                if self.jobs.chunk_result(&job.id, chunk.number).await?.is_none() {
+                    missing.push(chunk);
                 }
             }
-            self.queue.send_chunks(&missing).await?;
-            sent += missing.len();
-        }
+            sent.fetch_add(missing.len(), Ordering::Relaxed);
+            self.queue.send_chunks(&missing, job.priority).await
+        })
+        .await?;
+        Ok(sent.into_inner())
     }
 }
 
 fn needs_planner(job: &Job) -> bool {
-    let waits_for_effect = job.effective_at.is_none() && !job.dry_run;
-    job.status == Status::Pending || !job.plan.frozen || waits_for_effect || !job.emitted
+    let waits_for_effect = job.waits_for_effect() && Selector::of(job).reach() != Reach::PerToken;
+    job.status.is_open() && (job.status == Status::Pending || !job.plan.frozen || waits_for_effect || !job.emitted)
 }
 
 fn last_push(job: &Job) -> DateTime<Utc> {
-    [Some(job.created_at), job.started_at, job.redriven_at].into_iter().flatten().max().unwrap_or(job.created_at)
+    let cancelled_at = job.cancelled.as_ref().map(|cancelled| cancelled.at);
+    [Some(job.created_at), job.started_at, job.redriven_at, cancelled_at]
+        .into_iter()
+        .flatten()
+        .max()
+        .unwrap_or(job.created_at)
 }

@@ -3,23 +3,32 @@
 //! Everything here may happen twice, late, in any order, or stop half-way. The numbers stay right because they are
 //! read off the rows ("revoked by this job"), not added up on the way: a row that this job revoked in an earlier try
 //! counts as much as one it revokes now, and a row that somebody else revoked does not count at all.
+//!
+//! After a job is cancelled, what is left of its chunks comes through here, too: counted, and left alone (`[API-7]`).
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
 
 use crate::close::{self, Closed};
-use crate::cutoff::{Cutoff, Scope, Subject};
-use crate::decision::Limits;
-use crate::error::WorkError;
+use crate::cutoff::LEEWAY_SECONDS;
+use crate::error::{PortError, WorkError};
+use crate::guard;
 use crate::ids::UserId;
-use crate::job::{ChunkOutcome, ChunkRef, ChunkResult, Facts, Job, Statistics, Status};
-use crate::ports::{DenylistStore, JobStore, PortResult, Step, TokenStore};
-use crate::time::{Clock, Epoch};
-use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenKind, TokenRow};
+use crate::job::{ChunkOutcome, ChunkRef, ChunkResult, Facts, Fate, Job, Statistics, Status};
+use crate::ports::{
+    CLIENT_SHARDS, DenylistCache, DenylistStore, Frozen, JobStore, Page, PortResult, Step, TokenStore, WorkQueue,
+};
+use crate::selector::{Reach, Selector, Source, is_spared};
+use crate::source::IdSource;
+use crate::time::Clock;
+use crate::token::{Holdings, Owner, Revoked, RevokedBy, TokenKind};
 
-/// Users of one chunk that are worked on at the same time.
-const USERS_AT_ONCE: usize = 16;
+/// Owners of one page that are worked on at the same time.
+const OWNERS_AT_ONCE: usize = 16;
 /// How often a commit that lost a race is tried again before the message is left to the queue.
 const COMMIT_TRIES: usize = 8;
 
@@ -30,97 +39,217 @@ pub struct Settler {
     pub tokens: Arc<dyn TokenStore>,
     /// Jobs and results.
     pub jobs: Arc<dyn JobStore>,
-    /// Frozen chunks.
+    /// The durable denylist: frozen chunks, and single tokens where no cutoff says what the job means.
     pub denylist: Arc<dyn DenylistStore>,
+    /// Redis, for those single tokens.
+    pub cache: Arc<dyn DenylistCache>,
+    /// The workers' queues, for what is left of a part of a table when time runs out.
+    pub queue: Arc<dyn WorkQueue>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// The verifiers' limits.
-    pub limits: Limits,
+    /// New generations.
+    pub ids: Arc<dyn IdSource>,
 }
 
-/// The part of a user's holdings that a job covers and that nobody else has ended.
-pub struct Covered<'a> {
-    /// Tokens.
-    pub tokens: Vec<&'a TokenRow>,
-    /// Sessions.
-    pub sessions: Vec<&'a SessionRow>,
+/// How a worker left a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// All of it is settled, and what that ended.
+    Through(Option<Closed>),
+    /// Time ran out; a message to go on was sent.
+    ToBeContinued,
 }
 
-/// Which of a user's tokens and sessions the cutoff covers: unexpired when the job started, and unrevoked but by
-/// this very job. The dry run and the real run both ask here, so that they cannot disagree.
-pub fn covered<'a>(cutoff: &Cutoff, holdings: &'a Holdings, job_start: Epoch) -> Covered<'a> {
-    let this_job = RevokedBy::Job(cutoff.job.clone());
-    let tokens = holdings.tokens.iter().filter(|token| {
-        let subject = Subject {
-            kind: token.kind,
-            user: token.owner.user().cloned(),
-            client: Some(token.client.clone()),
-            session: token.session.clone(),
-            issued_at: token.issued_at,
-            signed_in_at: token.sign_in(holdings.session_start(token)),
-            spared_by: Vec::new(),
-        };
-        let free = token.revoked.as_ref().is_none_or(|revoked| revoked.by == this_job);
-        token.expires_at > job_start && free && cutoff.hits(&subject)
-    });
-    let sessions = holdings.sessions.iter().filter(|session| {
-        let free = session.ended_by.as_ref().is_none_or(|by| by == &this_job);
-        session.expires_at > job_start && free && session.started_at <= cutoff.at
-    });
-    Covered { tokens: tokens.collect(), sessions: sessions.collect() }
+/// What happens to what a job covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It is ended.
+    End,
+    /// It is counted, by a dry run.
+    Count,
+    /// What is left of it is counted: the job is cancelled.
+    Leave,
 }
 
-impl Covered<'_> {
-    /// What ending all of it would take from the user.
-    pub fn facts(&self) -> Facts {
-        let count = |kind| self.tokens.iter().filter(|token| token.kind == kind).count() as u64;
-        Facts {
-            access_tokens: count(TokenKind::Access),
-            refresh_tokens: count(TokenKind::Refresh),
-            sessions: self.sessions.len() as u64,
-        }
-    }
+/// Where a worker is in a chunk that is a part of a table or index.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    /// Which of the job's clients, in order.
+    client: usize,
+    /// Where the store goes on.
+    from: Option<String>,
+    /// Whether something of it was left alone.
+    left: bool,
+}
+
+/// A chunk under work.
+struct Work<'a> {
+    job: &'a Job,
+    number: u32,
+    selector: Selector,
+    spared: BTreeSet<UserId>,
 }
 
 impl Settler {
-    /// Settles a chunk. `last_try` says that the queue will not deliver it again: the chunk is then given up.
-    /// Says whether that ended the job.
-    pub async fn settle(&self, chunk: &ChunkRef, last_try: bool) -> Result<Option<Closed>, WorkError> {
+    /// Settles a chunk, or as much of it as can be done before `deadline`. `last_try` says that the queue will not
+    /// deliver it again: the chunk is then given up. Says whether that ended the job.
+    pub async fn settle(
+        &self,
+        chunk: &ChunkRef,
+        last_try: bool,
+        deadline: DateTime<Utc>,
+    ) -> Result<Settled, WorkError> {
         let job = self.jobs.get(&chunk.job_id).await?;
         let job = job.ok_or_else(|| WorkError::Drop(format!("job {} is not known", chunk.job_id)))?;
-        if job.status == Status::Cancelled {
-            return Err(WorkError::Drop(format!("job {} is cancelled", job.id)));
-        }
-        let settled = self.settle_known(&job, chunk).await;
+        let settled = self.settle_known(&job, chunk, deadline).await;
         if settled.is_err() && last_try {
             self.give_up(&job, chunk).await?;
         }
         settled
     }
 
-    async fn settle_known(&self, job: &Job, chunk: &ChunkRef) -> Result<Option<Closed>, WorkError> {
-        let frozen = self.denylist.chunk(chunk).await?;
-        let frozen = frozen.ok_or_else(|| WorkError::Drop(format!("job {} has no chunk {}", job.id, chunk.number)))?;
-        stream::iter(frozen.users)
-            .map(|user| self.settle_user(job, chunk.number, user))
-            .buffer_unordered(USERS_AT_ONCE)
-            .try_for_each(|()| async { Ok(()) })
-            .await?;
-        let statistics = self.recorded(job, chunk).await?;
-        self.commit(job, chunk.number, ChunkResult { outcome: ChunkOutcome::Done, statistics }).await?;
-        Ok(close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?)
+    async fn settle_known(&self, job: &Job, chunk: &ChunkRef, deadline: DateTime<Utc>) -> Result<Settled, WorkError> {
+        let before = self.jobs.chunk_result(&job.id, chunk.number).await?;
+        let through = before.is_some_and(|result| result.outcome != ChunkOutcome::Failed);
+        if !through {
+            let selector = Selector::of(job);
+            let listed = selector.spares_people() && !matches!(selector.source(), Source::People(_));
+            let spared = if listed { self.jobs.frozen_people(&job.id, Frozen::Spared).await? } else { BTreeSet::new() };
+            let work = Work { job, number: chunk.number, selector, spared };
+            let left = match work.selector.source() {
+                Source::People(_) => Some(self.settle_people(&work, chunk).await?),
+                Source::Clients(_) | Source::Everyone => self.settle_part(&work, deadline).await?,
+            };
+            let Some(left) = left else {
+                self.queue.send_chunks(std::slice::from_ref(chunk), job.priority).await?;
+                return Ok(Settled::ToBeContinued);
+            };
+            let outcome = if left { ChunkOutcome::Cancelled } else { ChunkOutcome::Done };
+            let (statistics, left) = self.recorded(job, chunk.number).await?;
+            self.commit(job, chunk.number, ChunkResult { outcome, statistics, left }).await?;
+        }
+        Ok(Settled::Through(close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?))
     }
 
-    async fn settle_user(&self, job: &Job, chunk: u32, user: UserId) -> PortResult<()> {
-        let owner = Owner::User(user.clone());
-        let holdings = self.tokens.holdings(&owner).await?;
-        let cutoff = job.cutoff(Scope::User(user.clone()), self.limits.max_sign_in_age);
-        let covered = covered(&cutoff, &holdings, job.cutoff_at());
-        if job.dry_run {
-            return self.record(job, chunk, &user, covered.facts()).await;
+    /// What is to be done now. A page that begins after the job was cancelled is left alone.
+    async fn mode(&self, job: &Job) -> Result<Mode, WorkError> {
+        let now = self.jobs.get(&job.id).await?;
+        let now = now.ok_or_else(|| WorkError::Drop(format!("job {} is not known any more", job.id)))?;
+        Ok(match now.status {
+            _ if job.dry_run => Mode::Count,
+            Status::Cancelled => Mode::Leave,
+            _ => Mode::End,
+        })
+    }
+
+    /// Works through a chunk of frozen users. True if it was left alone.
+    async fn settle_people(&self, work: &Work<'_>, chunk: &ChunkRef) -> Result<bool, WorkError> {
+        let mode = self.mode(work.job).await?;
+        let frozen = self.denylist.chunk(chunk).await?;
+        let frozen =
+            frozen.ok_or_else(|| WorkError::Drop(format!("job {} has no chunk {}", chunk.job_id, chunk.number)))?;
+        let page = self.load(frozen.users.into_iter().map(Owner::User).collect()).await?;
+        self.settle_page(work, mode, page).await?;
+        Ok(mode == Mode::Leave)
+    }
+
+    /// Works through a part of a table or index, page by page. True if some of it was left alone; `None` if time ran
+    /// out.
+    async fn settle_part(&self, work: &Work<'_>, deadline: DateTime<Utc>) -> Result<Option<bool>, WorkError> {
+        let stored = self.jobs.checkpoint(&work.job.id, work.number).await?;
+        let mut place: Place = match stored {
+            Some(stored) => serde_json::from_str(&stored)
+                .map_err(|cause| WorkError::Retry(format!("checkpoint of chunk {}: {cause}", work.number)))?,
+            None => Place::default(),
+        };
+        loop {
+            let Some(page) = self.page(work, &place).await? else { return Ok(Some(place.left)) };
+            if self.clock.now() >= deadline {
+                return Ok(None);
+            }
+            let mode = self.mode(work.job).await?;
+            self.settle_page(work, mode, page.items).await?;
+            place.left |= mode == Mode::Leave;
+            place.client += usize::from(page.next.is_none());
+            place.from = page.next;
+            let place =
+                serde_json::to_string(&place).map_err(|cause| WorkError::Retry(format!("checkpoint: {cause}")))?;
+            self.jobs.save_checkpoint(&work.job.id, work.number, &place).await?;
+        }
+    }
+
+    /// The next page of a part; none at its end.
+    async fn page(&self, work: &Work<'_>, place: &Place) -> PortResult<Option<Page<(Owner, Holdings)>>> {
+        let from = place.from.as_deref();
+        match work.selector.source() {
+            Source::Clients(clients) => {
+                let Some(client) = clients.iter().nth(place.client) else { return Ok(None) };
+                let page = self.tokens.owners_at(client, work.number % CLIENT_SHARDS, from).await?;
+                let owners: BTreeSet<Owner> = page.items.into_iter().collect();
+                Ok(Some(Page { items: self.load(owners.into_iter().collect()).await?, next: page.next }))
+            }
+            // A whole table has one turn.
+            Source::Everyone if place.client == 0 => {
+                Ok(Some(self.tokens.segment(work.number, work.job.plan.chunks, from).await?))
+            }
+            Source::Everyone | Source::People(_) => Ok(None),
+        }
+    }
+
+    async fn load(&self, owners: Vec<Owner>) -> PortResult<Vec<(Owner, Holdings)>> {
+        stream::iter(owners)
+            .map(|owner| async move {
+                let holdings = self.tokens.holdings(&owner).await?;
+                Ok((owner, holdings))
+            })
+            .buffer_unordered(OWNERS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn settle_page(&self, work: &Work<'_>, mode: Mode, page: Vec<(Owner, Holdings)>) -> PortResult<()> {
+        let page: Vec<_> = page.into_iter().filter(|(owner, _)| !is_spared(owner, &work.spared)).collect();
+        if mode == Mode::End && work.selector.reach() == Reach::PerToken {
+            self.deny_tokens(work, &page).await?;
+        }
+        stream::iter(page)
+            .map(|(owner, holdings)| self.settle_owner(work, mode, owner, holdings))
+            .buffer_unordered(OWNERS_AT_ONCE)
+            .try_for_each(|()| async { Ok(()) })
+            .await
+    }
+
+    /// Puts what no cutoff can say on the denylist, token by token, before any row says revoked.
+    async fn deny_tokens(&self, work: &Work<'_>, page: &[(Owner, Holdings)]) -> PortResult<()> {
+        let tokens: Vec<_> = page
+            .iter()
+            .flat_map(|(_, holdings)| work.selector.covered(holdings).tokens)
+            .filter(|token| token.revoked.is_none())
+            .map(|token| (token.id.clone(), token.expires_at.plus(LEEWAY_SECONDS)))
+            .collect();
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        self.denylist.put_tokens(&tokens).await?;
+        if let Err(error) = self.cache.put_tokens(&tokens).await {
+            guard::distrust(self.denylist.as_ref(), self.cache.as_ref(), self.ids.as_ref()).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn settle_owner(&self, work: &Work<'_>, mode: Mode, owner: Owner, holdings: Holdings) -> PortResult<()> {
+        let covered = work.selector.covered(&holdings);
+        match mode {
+            Mode::Count => return self.record(work, Fate::Lost, &owner, covered.facts()).await,
+            Mode::Leave => {
+                self.record(work, Fate::Lost, &owner, covered.lost()).await?;
+                return self.record(work, Fate::Left, &owner, covered.left()).await;
+            }
+            Mode::End => {}
         }
         let mut facts = Facts::default();
-        let revoked = Revoked { at: self.clock.now().into(), by: RevokedBy::Job(job.id.clone()) };
+        let revoked = Revoked { at: self.clock.now().into(), by: RevokedBy::Job(work.job.id.clone()) };
         for token in &covered.tokens {
             let by = match &token.revoked {
                 Some(before) => Some(before.by.clone()),
@@ -134,34 +263,41 @@ impl Settler {
             }
         }
         for session in &covered.sessions {
-            if session.ended_by.is_some() || self.tokens.end_session(&user, &session.id, &revoked).await? {
+            if session.ended_by.is_some() || self.tokens.end_session(&session.user, &session.id, &revoked).await? {
                 facts.sessions += 1;
             }
         }
-        self.record(job, chunk, &user, facts).await
+        self.record(work, Fate::Lost, &owner, facts).await
     }
 
-    async fn record(&self, job: &Job, chunk: u32, user: &UserId, facts: Facts) -> PortResult<()> {
+    async fn record(&self, work: &Work<'_>, fate: Fate, owner: &Owner, facts: Facts) -> PortResult<()> {
         if facts.is_nothing() {
             return Ok(());
         }
-        self.jobs.record_affected(&job.id, chunk, user, facts, self.clock.now()).await
+        self.jobs.record_affected(&work.job.id, work.number, fate, owner, facts, self.clock.now()).await
     }
 
-    /// The sum over the chunk's affected users. Taken from what is stored, so that two workers who each ended a part
-    /// of a chunk arrive at the whole.
-    async fn recorded(&self, job: &Job, chunk: &ChunkRef) -> PortResult<Statistics> {
-        Ok(self.jobs.affected(&job.id, chunk.number).await?.into_values().collect())
+    /// The sums over the chunk's owners: lost and left. Taken from what is stored, so that two workers who each ended
+    /// a part of a chunk arrive at the whole.
+    async fn recorded(&self, job: &Job, chunk: u32) -> PortResult<(Statistics, Statistics)> {
+        let sum = |owners: &HashMap<Owner, Facts>| owners.iter().map(|(owner, facts)| (owner, *facts)).collect();
+        let lost = self.jobs.affected(&job.id, chunk, Fate::Lost).await?;
+        let mut statistics: Statistics = sum(&lost);
+        if job.dry_run {
+            let admins = self.jobs.frozen_people(&job.id, Frozen::Admins).await?;
+            let users = || lost.keys().filter_map(Owner::user);
+            statistics.admins = users().filter(|user| admins.contains(*user)).count() as u64;
+            statistics.you = users().filter(|user| **user == job.initiated_by.id).count() as u64;
+        }
+        let left = self.jobs.affected(&job.id, chunk, Fate::Left).await?;
+        Ok((statistics, sum(&left)))
     }
 
     /// Replaces the chunk's result by a later view of it. Numbers only grow, and a settled chunk stays settled.
     async fn commit(&self, job: &Job, chunk: u32, seen: ChunkResult) -> Result<(), WorkError> {
         for _ in 0..COMMIT_TRIES {
             let before = self.jobs.chunk_result(&job.id, chunk).await?;
-            let after = match before {
-                Some(before) => later(before, seen),
-                None => seen,
-            };
+            let after = before.map_or(seen, |before| later(before, seen));
             if before == Some(after) || self.jobs.commit_chunk(&job.id, chunk, before, after).await? == Step::Taken {
                 return Ok(());
             }
@@ -169,9 +305,13 @@ impl Settler {
         Err(WorkError::Retry(format!("chunk {chunk} of job {} is contended", job.id)))
     }
 
-    async fn give_up(&self, job: &Job, chunk: &ChunkRef) -> Result<(), WorkError> {
-        let statistics = Statistics { errors: 1, ..self.recorded(job, chunk).await? };
-        self.commit(job, chunk.number, ChunkResult { outcome: ChunkOutcome::Failed, statistics }).await?;
+    async fn give_up(&self, job: &Job, chunk: &ChunkRef) -> Result<(), PortError> {
+        let (statistics, left) = self.recorded(job, chunk.number).await?;
+        let statistics = Statistics { errors: 1, ..statistics };
+        let given_up = ChunkResult { outcome: ChunkOutcome::Failed, statistics, left };
+        if let Err(error) = self.commit(job, chunk.number, given_up).await {
+            tracing::error!(job_id = %job.id, chunk = chunk.number, %error, "a chunk could not even be given up");
+        }
         close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?;
         Ok(())
     }
@@ -179,17 +319,19 @@ impl Settler {
 
 /// Of two views of a chunk the later one.
 fn later(before: ChunkResult, seen: ChunkResult) -> ChunkResult {
-    let (a, b) = (before.statistics, seen.statistics);
-    let done = before.outcome == ChunkOutcome::Done || seen.outcome == ChunkOutcome::Done;
-    ChunkResult {
-        outcome: if done { ChunkOutcome::Done } else { ChunkOutcome::Failed },
-        statistics: Statistics {
-            total_users_affected: a.total_users_affected.max(b.total_users_affected),
-            access_tokens_revoked: a.access_tokens_revoked.max(b.access_tokens_revoked),
-            refresh_tokens_revoked: a.refresh_tokens_revoked.max(b.refresh_tokens_revoked),
-            sessions_terminated: a.sessions_terminated.max(b.sessions_terminated),
-            notifications_sent: a.notifications_sent.max(b.notifications_sent),
-            errors: if done { 0 } else { a.errors.max(b.errors) },
-        },
+    let either = |outcome| before.outcome == outcome || seen.outcome == outcome;
+    let outcome = if either(ChunkOutcome::Done) {
+        ChunkOutcome::Done
+    } else if either(ChunkOutcome::Cancelled) {
+        ChunkOutcome::Cancelled
+    } else {
+        ChunkOutcome::Failed
+    };
+    let mut statistics = before.statistics.zip(seen.statistics, u64::max);
+    if outcome != ChunkOutcome::Failed {
+        statistics.errors = 0;
     }
+    // What one worker counted as left, the one that settled the chunk has ended after all.
+    let left = if outcome == ChunkOutcome::Done { Statistics::default() } else { before.left.zip(seen.left, u64::max) };
+    ChunkResult { outcome, statistics, left }
 }

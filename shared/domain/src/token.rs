@@ -148,14 +148,25 @@ pub struct Holdings {
 }
 
 impl Holdings {
+    /// A token's session, if that is known.
+    pub fn session_of(&self, token: &TokenRow) -> Option<&SessionRow> {
+        let wanted = token.session.as_ref()?;
+        self.sessions.iter().find(|session| &session.id == wanted)
+    }
+
     /// When a token's session started, if that is known.
     pub fn session_start(&self, token: &TokenRow) -> Option<Epoch> {
-        let wanted = token.session.as_ref()?;
-        self.sessions.iter().find(|session| &session.id == wanted).map(|session| session.started_at)
+        self.session_of(token).map(|session| session.started_at)
     }
 }
 
 impl Kinds {
+    /// The kinds as the contract spells them.
+    pub fn names(self) -> Vec<&'static str> {
+        let kinds = [TokenKind::Access, TokenKind::Refresh].into_iter().filter(|kind| self.includes(*kind));
+        kinds.map(TokenKind::as_str).collect()
+    }
+
     /// Whether tokens of this kind are meant.
     pub fn includes(self, kind: TokenKind) -> bool {
         match self {

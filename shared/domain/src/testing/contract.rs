@@ -4,22 +4,23 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a failed unwrap is a failed test")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::audit::AuditLog;
+use crate::conditions::Conditions;
 use crate::cutoff::{Basis, Cutoff, CutoffSet, Kinds, Scope, Spares};
 use crate::decision::{Answer, TokenFacts};
 use crate::directory::Actor;
+use crate::emergency::KeyStore;
 use crate::ids::{ClientId, GroupId, JobId, SessionId, TokenId, UserId};
-use crate::job::{
-    Chunk, ChunkOutcome, ChunkRef, ChunkResult, Conditions, Facts, Job, PlanCursor, Priority, Statistics, Status,
-};
+use crate::job::{Chunk, ChunkOutcome, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Statistics, Status};
 use crate::ports::{
-    Applied, CacheAnswer, DenylistCache, DenylistStore, Directory, Entry, FrozenJob, JobStore, RecordStore, Step,
-    TokenStore,
+    Applied, CLIENT_SHARDS, CacheAnswer, Created, DenylistCache, DenylistStore, Directory, Entry, FrozenJob, JobStore,
+    NewJob, RecordStore, Step, TokenStore,
 };
 use crate::records::{
     ClientRecord, Entity, GroupRecord, IdKey, Key, MembershipKey, Record, SessionKey, SessionRecord, TokenKey,
@@ -27,6 +28,9 @@ use crate::records::{
 };
 use crate::time::Epoch;
 use crate::token::{Owner, Revoked, RevokedBy, TokenKind};
+
+pub use super::accepting::{accepting, cancelling, keys, lists};
+pub use super::vault::contract as vault;
 
 fn id<T: TryFrom<String>>(text: impl Display) -> T
 where
@@ -59,26 +63,12 @@ fn user(id: &UserId, name: &str) -> Entity {
 
 /// A pending group job.
 pub fn job(name: &str, group: &GroupId, created_at: DateTime<Utc>) -> Job {
+    let conditions =
+        Conditions::GroupBased { group_id: group.clone(), include_subgroups: true, exclude_admin_users: true };
+    let admin = Actor { id: id("admin"), email: None, name: Some("관리자".to_owned()) };
     Job {
-        id: id(name),
-        conditions: Conditions::GroupBased {
-            group_id: group.clone(),
-            include_subgroups: true,
-            exclude_admin_users: true,
-        },
-        status: Status::Pending,
-        priority: Priority::Normal,
-        dry_run: false,
-        reason: "이유 🔒 with \"quotes\"".to_owned(),
         notify_users: true,
-        initiated_by: Actor { id: id("admin"), email: None, name: Some("관리자".to_owned()) },
-        created_at,
-        started_at: None,
-        effective_at: None,
-        completed_at: None,
-        plan: PlanCursor::default(),
-        emitted: false,
-        redriven_at: None,
+        ..Job::new(id(name), conditions, admin, "이유 🔒 with \"quotes\"".to_owned(), created_at)
     }
 }
 
@@ -120,6 +110,22 @@ pub async fn directory<S: Directory + RecordStore>(store: &S, run: &str) {
     store.apply(&Record::delete(12, Key::User(IdKey { id: someone.clone() }))).await.unwrap();
     assert_eq!(store.user(&someone).await.unwrap(), None);
     assert_eq!(store.users(&[someone]).await.unwrap(), []);
+
+    let boss = UserRecord { roles: vec!["security_admin".to_owned()], ..UserRecord::new(id(format!("{run}-boss"))) };
+    let is_listed = async || store.admins().await.unwrap().contains(&boss.id);
+    store.apply(&apply(5, Entity::User(boss.clone()))).await.unwrap();
+    assert!(is_listed().await, "SCOPE-5: a new admin is spared at once");
+    store.apply(&apply(7, Entity::User(UserRecord::new(boss.id.clone())))).await.unwrap();
+    assert!(!is_listed().await, "who is no admin any more is not");
+    assert_eq!(store.apply(&apply(6, Entity::User(boss.clone()))).await.unwrap(), Applied::Stale);
+    assert!(!is_listed().await, "a late record does not change that");
+    store
+        .apply(&apply(8, Entity::User(UserRecord { is_admin: true, ..UserRecord::new(boss.id.clone()) })))
+        .await
+        .unwrap();
+    assert!(is_listed().await);
+    store.apply(&Record::delete(9, Key::User(IdKey { id: boss.id.clone() }))).await.unwrap();
+    assert!(!is_listed().await, "who is gone is no admin");
 
     let child = GroupRecord { id: group.clone(), name: None, parent_id: Some(id("parent")) };
     store.apply(&apply(1, Entity::Group(child))).await.unwrap();
@@ -205,12 +211,69 @@ pub async fn tokens<S: TokenStore + RecordStore>(store: &S, run: &str) {
     assert_eq!(of_client.tokens.iter().map(|row| row.id.clone()).collect::<Vec<_>>(), [service.id]);
 }
 
+/// Parts of the table and shards of a client: together everything, each owner whole and in one of them.
+pub async fn parts<S: TokenStore + RecordStore>(store: &S, run: &str) {
+    let client: ClientId = id(format!("{run}-c"));
+    let mut expected: BTreeMap<Owner, (usize, usize)> = BTreeMap::new();
+    for n in 0..40 {
+        let user: UserId = id(format!("{run}-{n}-{}", ["a", "가", "🙂"][n % 3]));
+        for t in 0..=n % 5 {
+            let record = token(&format!("{run}-{n}-{t}"), &user, 1, 9);
+            let client_id = if t == 0 && n % 2 == 0 { client.clone() } else { id("elsewhere") };
+            store.apply(&Record::upsert(1, Entity::Token(TokenRecord { client_id, ..record }))).await.unwrap();
+        }
+        expected.insert(Owner::User(user), (n % 5 + 1, usize::from(n % 2 == 0)));
+    }
+    let service =
+        TokenRecord { user_id: None, client_id: client.clone(), ..token(&format!("{run}-s"), &id("x"), 1, 9) };
+    store.apply(&Record::upsert(1, Entity::Token(service))).await.unwrap();
+    expected.insert(Owner::Service(client.clone()), (1, 1));
+    let ours = |owner: &Owner| expected.contains_key(owner);
+
+    let mut seen: BTreeMap<Owner, u32> = BTreeMap::new();
+    for part in 0..3 {
+        let mut from = None;
+        loop {
+            let page = store.segment(part, 3, from.as_deref()).await.unwrap();
+            for (owner, holdings) in page.items.into_iter().filter(|(owner, _)| ours(owner)) {
+                assert_eq!(holdings.tokens.len(), expected[&owner].0, "SCOPE-7: {owner:?} comes whole");
+                assert_eq!(*seen.entry(owner).or_insert(part), part, "SCOPE-7: an owner is in one part alone");
+            }
+            from = match page.next {
+                Some(next) => Some(next),
+                None => break,
+            };
+        }
+    }
+    assert_eq!(seen.len(), expected.len(), "the parts are everything");
+
+    let mut shards: BTreeMap<Owner, u32> = BTreeMap::new();
+    for shard in 0..CLIENT_SHARDS {
+        let mut from = None;
+        loop {
+            let page = store.owners_at(&client, shard, from.as_deref()).await.unwrap();
+            for owner in page.items {
+                assert_eq!(*shards.entry(owner).or_insert(shard), shard, "SCOPE-7: an owner is in one shard alone");
+            }
+            from = match page.next {
+                Some(next) => Some(next),
+                None => break,
+            };
+        }
+    }
+    let at_client: BTreeSet<Owner> =
+        expected.iter().filter(|(_, (_, at))| *at == 1).map(|(owner, _)| owner.clone()).collect();
+    assert_eq!(shards.keys().cloned().collect::<BTreeSet<_>>(), at_client, "SCOPE-2: that client's owners");
+    assert!(shards.values().collect::<BTreeSet<_>>().len() > 4, "spread over partitions");
+    assert!(store.rows().await.unwrap() > 0);
+}
+
 /// Jobs: each step is taken once, and counts are exact whoever counts.
 pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTime<Utc>) {
     let now = DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap();
     let first = job(&format!("{run}-j"), &id("g"), now);
-    store.create(&first).await.unwrap();
-    assert!(store.create(&first).await.is_err(), "a job id is used once");
+    assert_eq!(store.create(NewJob::plain(&first)).await.unwrap(), Created::Written);
+    assert!(store.create(NewJob::plain(&first)).await.is_err(), "a job id is used once");
     assert_eq!(store.get(&first.id).await.unwrap(), Some(first.clone()));
     assert!(store.open_jobs().await.unwrap().contains(&first.id));
     assert_eq!(store.start(&first.id, now).await.unwrap(), Step::Taken);
@@ -228,7 +291,7 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
     assert_eq!(store.freeze(&first.id, &one, &two, &chunks[1..], Epoch(99)).await.unwrap(), Step::Taken);
     assert_eq!(store.chunks(&first.id, None, 10).await.unwrap(), chunks, "the loser's chunks are not there");
     assert_eq!(store.chunks(&first.id, Some(&users[0]), 10).await.unwrap(), chunks[1..]);
-    let wanted = ChunkRef { job_id: first.id.clone(), number: 1, first_user: users[2].clone() };
+    let wanted = ChunkRef { job_id: first.id.clone(), number: 1, first_user: Some(users[2].clone()) };
     assert_eq!(store.chunk(&wanted).await.unwrap().as_ref(), Some(&chunks[1]));
 
     store.mark_effective(&first.id, now).await.unwrap();
@@ -247,11 +310,13 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
     for (seen, stored) in
         [(facts(2, 1, 0), facts(2, 1, 0)), (facts(1, 1, 0), facts(2, 1, 0)), (facts(2, 0, 1), facts(2, 1, 1))]
     {
-        store.record_affected(&first.id, 0, &users[0], seen, now).await.unwrap();
-        let affected = store.affected(&first.id, 0).await.unwrap();
-        assert_eq!(affected, HashMap::from([(users[0].clone(), stored)]), "SCOPE-7: numbers only grow");
+        let owner = Owner::User(users[0].clone());
+        store.record_affected(&first.id, 0, Fate::Lost, &owner, seen, now).await.unwrap();
+        let affected = store.affected(&first.id, 0, Fate::Lost).await.unwrap();
+        assert_eq!(affected, HashMap::from([(owner, stored)]), "SCOPE-7: numbers only grow");
     }
-    assert!(store.affected(&first.id, 1).await.unwrap().is_empty());
+    assert!(store.affected(&first.id, 1, Fate::Lost).await.unwrap().is_empty());
+    assert!(store.affected(&first.id, 0, Fate::Left).await.unwrap().is_empty());
 
     let result = |outcome, users| ChunkResult {
         outcome,
@@ -260,6 +325,7 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
             access_tokens_revoked: 10 * users,
             ..Statistics::default()
         },
+        left: Statistics { sessions_terminated: 5, ..Statistics::default() },
     };
     let (failed, done) = (result(ChunkOutcome::Failed, 1), result(ChunkOutcome::Done, 2));
     assert_eq!(store.commit_chunk(&first.id, 0, None, failed).await.unwrap(), Step::Taken);
@@ -271,6 +337,7 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
     assert_eq!(store.commit_chunk(&first.id, 0, Some(failed), done).await.unwrap(), Step::Taken);
     let tally = store.tally(&first.id).await.unwrap();
     assert_eq!((tally.done, tally.failed, tally.statistics.access_tokens_revoked), (2, 0, 40));
+    assert_eq!(tally.left.sessions_terminated, 10);
 
     assert_eq!(store.finish(&first.id, Status::Pending, Status::Failed, now).await.unwrap(), Step::Lost);
     assert_eq!(store.finish(&first.id, Status::Processing, Status::Completed, now).await.unwrap(), Step::Taken);
@@ -343,9 +410,9 @@ pub async fn denylist_store<S: DenylistStore + JobStore>(store: &S, run: &str, n
     let expected = Answer { cutoffs: all.iter().cloned().collect(), ..Answer::default() };
     let answer = DenylistStore::ask(store, &token).await.unwrap();
     assert_eq!(listed(&answer, run), listed(&expected, run), "CUT-3: one of each variety, the latest");
-    store.put_token(&token.id, token.expires_at).await.unwrap();
+    store.put_tokens(&[(token.id.clone(), token.expires_at)]).await.unwrap();
     let sparing: JobId = id(format!("{run}-j1"));
-    store.put_spared(&sparing, &[id(format!("{run}-u"))], Epoch(now + 50)).await.unwrap();
+    store.put_spared(&sparing, &BTreeSet::from([id(format!("{run}-u"))]), Epoch(now + 50)).await.unwrap();
     let answer = DenylistStore::ask(store, &token).await.unwrap();
     assert!(answer.token_revoked);
     assert_eq!(answer.spared_by, [sparing]);
@@ -353,7 +420,7 @@ pub async fn denylist_store<S: DenylistStore + JobStore>(store: &S, run: &str, n
     // A frozen user is cut off once the job is active, and the neighbours in byte order are not.
     let group: GroupId = id("g");
     let frozen = job(&format!("{run}-frozen"), &group, DateTime::from_timestamp(now, 0).unwrap());
-    store.create(&frozen).await.unwrap();
+    store.create(NewJob::plain(&frozen)).await.unwrap();
     store.start(&frozen.id, frozen.created_at).await.unwrap();
     let name = |n: u32| id::<UserId>(format!("{run}-f{n:03}"));
     let chunks: Vec<Chunk> =
@@ -367,7 +434,7 @@ pub async fn denylist_store<S: DenylistStore + JobStore>(store: &S, run: &str, n
         answer.cutoffs.iter().any(|cutoff| cutoff.job == frozen.id)
     };
     assert!(!cut_off(name(0)).await, "a dry run's users, or those of a job not yet active, are not cut off");
-    let template = FrozenJob::from(cutoff(Scope::Everything, now, frozen.id.as_str(), retires_at.0));
+    let template = FrozenJob::of(&[cutoff(Scope::Everything, now, frozen.id.as_str(), retires_at.0)]).unwrap();
     store.activate(&template).await.unwrap();
     store.activate(&template).await.unwrap();
     for n in [0, 2, 8, 100, 104, 108, 200, 208] {
@@ -378,7 +445,15 @@ pub async fn denylist_store<S: DenylistStore + JobStore>(store: &S, run: &str, n
     }
     assert!(!cut_off(id(format!("{run}-a"))).await, "before the first user");
     let active: Vec<FrozenJob> = store.active().await.unwrap().into_iter().filter(|job| job.job == frozen.id).collect();
-    assert_eq!(active, [template]);
+    assert_eq!(active, [template.clone()]);
+
+    // A job that names clients cuts its users off at those alone.
+    let narrow = FrozenJob { clients: BTreeSet::from([id(format!("{run}-c"))]), ..template };
+    store.activate(&narrow).await.unwrap();
+    let answer = DenylistStore::ask(store, &of(name(0))).await.unwrap();
+    let scopes: Vec<&Scope> =
+        answer.cutoffs.iter().filter(|cutoff| cutoff.job == frozen.id).map(|c| &c.scope).collect();
+    assert!(scopes.contains(&&Scope::UserClient(name(0), id(format!("{run}-c")))), "{scopes:?}");
 
     let (mut found, mut from) = (Vec::new(), None);
     loop {
@@ -452,10 +527,15 @@ pub async fn cache_merges_like_the_domain<C: DenylistCache>(
 /// Runs all store suites on one store.
 pub async fn all_stores<S>(store: Arc<S>, run: &str, now: DateTime<Utc>)
 where
-    S: Directory + RecordStore + TokenStore + JobStore + DenylistStore,
+    S: Directory + RecordStore + TokenStore + JobStore + DenylistStore + KeyStore + AuditLog,
 {
     directory(store.as_ref(), &format!("{run}-d")).await;
     tokens(store.as_ref(), &format!("{run}-t")).await;
+    parts(store.as_ref(), &format!("{run}-p")).await;
     jobs(store.as_ref(), &format!("{run}-j"), now).await;
+    accepting(store.as_ref(), &format!("{run}-a"), now).await;
+    cancelling(store.as_ref(), &format!("{run}-x"), now).await;
+    keys(store.as_ref(), &format!("{run}-k"), now).await;
+    lists(store.as_ref(), &format!("{run}-i"), now).await;
     denylist_store(store.as_ref(), &format!("{run}-l"), now.timestamp()).await;
 }

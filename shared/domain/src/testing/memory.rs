@@ -6,16 +6,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::audit::{AuditLog, Entry as AuditEntry};
 use crate::cutoff::{Cutoff, CutoffSet};
 use crate::decision::{Answer, TokenFacts};
 use crate::directory::{Client, Group, User};
+use crate::emergency::{KEY_TRIES, KeyStore, StoredKey};
 use crate::error::PortError;
 use crate::ids::{ClientId, GroupId, JobId, SessionId, TokenId, UserId};
-use crate::job::{Chunk, ChunkOutcome, ChunkRef, ChunkResult, Facts, Job, PlanCursor, Status, Tally};
+use crate::job::{Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Priority, Status, Tally};
 use crate::ports::{
-    Applied, CacheAnswer, DenylistCache, DenylistStore, Directory, Entry, FrozenJob, JobStore, Page, PortResult,
-    RecordStore, Step, TokenStore, WorkQueue,
+    Affected, Applied, CLIENT_SHARDS, CacheAnswer, Created, DenylistCache, DenylistStore, Directory, Entry, Frozen,
+    FrozenJob, Idempotency, JobStore, NewJob, Page, PortResult, RecordStore, Step, TokenStore, WorkQueue,
 };
+use crate::rate::{SlotChange, Slots};
 use crate::records::{Change, Entity, Key, Record};
 use crate::time::Epoch;
 use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenRow};
@@ -34,7 +37,14 @@ struct State {
     jobs: BTreeMap<JobId, Job>,
     chunks: BTreeMap<(JobId, UserId), Chunk>,
     results: BTreeMap<(JobId, u32), ChunkResult>,
-    affected: BTreeMap<(JobId, u32), HashMap<UserId, Facts>>,
+    affected: BTreeMap<(JobId, u32, Fate), BTreeMap<Owner, (Facts, DateTime<Utc>)>>,
+    checkpoints: HashMap<(JobId, u32), String>,
+    people: BTreeMap<(JobId, Frozen), BTreeSet<UserId>>,
+    retired: BTreeSet<JobId>,
+    slots: HashMap<(UserId, String), Slots>,
+    idempotency: HashMap<(UserId, String), (Idempotency, JobId)>,
+    keys: HashMap<UserId, (StoredKey, u32, bool)>,
+    audit: Vec<AuditEntry>,
     cutoffs: Vec<Cutoff>,
     denied: BTreeMap<TokenId, Epoch>,
     spared: BTreeMap<(JobId, UserId), Epoch>,
@@ -68,6 +78,11 @@ impl Memory {
         self.lock().down = down;
     }
 
+    /// The audit entries, in the order they came.
+    pub fn audit(&self) -> Vec<AuditEntry> {
+        self.lock().audit.clone()
+    }
+
     /// Forgets the denylist and its marker, as a cache that lost its memory does.
     pub fn forget(&self) {
         let mut state = self.lock();
@@ -87,7 +102,7 @@ fn answer(state: &State, token: &TokenFacts) -> Answer {
             let candidate = state.chunks.range(..=key).next_back();
             candidate.is_some_and(|((id, _), chunk)| id == &job.job && chunk.users.contains(user))
         };
-        state.active.iter().filter(in_job).map(|job| job.cutoff(user.clone()))
+        state.active.iter().filter(in_job).flat_map(|job| job.cutoffs(user))
     });
     let cutoffs: CutoffSet =
         state.cutoffs.iter().filter(|cutoff| scopes.contains(&cutoff.scope)).cloned().chain(chunk_cutoffs).collect();
@@ -119,17 +134,66 @@ impl Directory for Memory {
     async fn client(&self, id: &ClientId) -> PortResult<Option<Client>> {
         Ok(self.up()?.clients.get(id).cloned())
     }
+    async fn admins(&self) -> PortResult<Vec<UserId>> {
+        let state = self.up()?;
+        Ok(state.users.values().filter(|user| user.is_admin()).map(|user| user.id.clone()).collect())
+    }
+}
+
+/// Small pages, so that every test turns some.
+const PAGE: usize = 3;
+
+/// A number of a text that stays the same from run to run (FNV-1a).
+fn number_of(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+fn owners(state: &State) -> BTreeSet<Owner> {
+    let users = state.sessions.keys().cloned().map(Owner::User);
+    state.tokens.keys().cloned().chain(users).collect()
+}
+
+fn holdings_of(state: &State, owner: &Owner) -> Holdings {
+    let sessions = owner.user().and_then(|user| state.sessions.get(user));
+    Holdings {
+        tokens: state.tokens.get(owner).into_iter().flat_map(|rows| rows.values().cloned()).collect(),
+        sessions: sessions.into_iter().flat_map(|rows| rows.values().cloned()).collect(),
+    }
+}
+
+/// A page of owners that fulfil a condition, after one.
+fn page_of(state: &State, from: Option<&str>, wanted: impl Fn(&Owner) -> bool) -> Page<Owner> {
+    let after = from.and_then(|from| from.parse::<usize>().ok()).unwrap_or_default();
+    let all: Vec<Owner> = owners(state).into_iter().filter(|owner| wanted(owner)).collect();
+    let items: Vec<Owner> = all.iter().skip(after).take(PAGE).cloned().collect();
+    let next = (after + items.len() < all.len()).then(|| (after + items.len()).to_string());
+    Page { items, next }
 }
 
 #[async_trait]
 impl TokenStore for Memory {
     async fn holdings(&self, owner: &Owner) -> PortResult<Holdings> {
+        Ok(holdings_of(&*self.up()?, owner))
+    }
+    async fn segment(&self, part: u32, of: u32, from: Option<&str>) -> PortResult<Page<(Owner, Holdings)>> {
         let state = self.up()?;
-        let sessions = owner.user().and_then(|user| state.sessions.get(user));
-        Ok(Holdings {
-            tokens: state.tokens.get(owner).into_iter().flat_map(|rows| rows.values().cloned()).collect(),
-            sessions: sessions.into_iter().flat_map(|rows| rows.values().cloned()).collect(),
-        })
+        let page = page_of(&state, from, |owner| number_of(&format!("{owner:?}")) % of == part);
+        let with_holdings = page.items.into_iter().map(|owner| {
+            let holdings = holdings_of(&state, &owner);
+            (owner, holdings)
+        });
+        Ok(Page { items: with_holdings.collect(), next: page.next })
+    }
+    async fn owners_at(&self, client: &ClientId, shard: u32, from: Option<&str>) -> PortResult<Page<Owner>> {
+        let state = self.up()?;
+        let at = |owner: &Owner| {
+            let rows = state.tokens.get(owner);
+            rows.is_some_and(|rows| rows.values().any(|row| &row.client == client))
+        };
+        Ok(page_of(&state, from, |owner| number_of(&format!("{owner:?}")) % CLIENT_SHARDS == shard && at(owner)))
+    }
+    async fn rows(&self) -> PortResult<u64> {
+        Ok(self.up()?.tokens.values().map(|rows| rows.len() as u64).sum())
     }
     async fn token(&self, owner: &Owner, id: &TokenId) -> PortResult<Option<TokenRow>> {
         Ok(self.up()?.tokens.get(owner).and_then(|rows| rows.get(id)).cloned())
@@ -250,13 +314,39 @@ fn delete(state: &mut State, key: &Key, at: Epoch) {
 
 #[async_trait]
 impl JobStore for Memory {
-    async fn create(&self, job: &Job) -> PortResult<()> {
+    async fn create(&self, new: NewJob<'_>) -> PortResult<Created> {
         let mut state = self.up()?;
-        if state.jobs.contains_key(&job.id) {
-            return Err(PortError::Corrupt { service: "memory", cause: format!("job {} exists", job.id) });
+        if state.jobs.contains_key(&new.job.id) {
+            return Err(PortError::Corrupt { service: "memory", cause: format!("job {} exists", new.job.id) });
         }
-        state.jobs.insert(job.id.clone(), job.clone());
-        Ok(())
+        if let Some(asked) = new.idempotency {
+            let stored = state.idempotency.get(&(asked.actor.clone(), asked.key.clone()));
+            if stored.is_some_and(|(stored, _)| stored.expires_at > new.job.created_at.timestamp()) {
+                return Ok(Created::Repeated);
+            }
+        }
+        if let Some(used) = new.key {
+            let stored = state.keys.get(&used.actor);
+            if stored.is_none_or(|(key, _, is_used)| key.id != used.id || *is_used) {
+                return Ok(Created::KeyUsed);
+            }
+        }
+        if let Some(slot) = new.slot
+            && !take(&mut state, slot)
+        {
+            return Ok(Created::SlotsMoved);
+        }
+        if let Some(asked) = new.idempotency {
+            let value = (asked.clone(), new.job.id.clone());
+            state.idempotency.insert((asked.actor.clone(), asked.key.clone()), value);
+        }
+        if let Some((_, _, is_used)) = new.key.and_then(|used| state.keys.get_mut(&used.actor)) {
+            *is_used = true;
+        }
+        state.cutoffs.extend_from_slice(new.cutoffs);
+        state.audit.extend(new.audit.cloned());
+        state.jobs.insert(new.job.id.clone(), new.job.clone());
+        Ok(Created::Written)
     }
     async fn get(&self, id: &JobId) -> PortResult<Option<Job>> {
         Ok(self.up()?.jobs.get(id).cloned())
@@ -313,17 +403,49 @@ impl JobStore for Memory {
         &self,
         id: &JobId,
         chunk: u32,
-        user: &UserId,
+        fate: Fate,
+        owner: &Owner,
         facts: Facts,
-        _at: DateTime<Utc>,
+        at: DateTime<Utc>,
     ) -> PortResult<()> {
         let mut state = self.up()?;
-        let stored = state.affected.entry((id.clone(), chunk)).or_default().entry(user.clone()).or_default();
-        *stored = stored.max(facts);
+        let noted = state.affected.entry((id.clone(), chunk, fate)).or_default();
+        let stored = noted.entry(owner.clone()).or_insert((Facts::default(), at));
+        *stored = (stored.0.max(facts), at);
         Ok(())
     }
-    async fn affected(&self, id: &JobId, chunk: u32) -> PortResult<HashMap<UserId, Facts>> {
-        Ok(self.up()?.affected.get(&(id.clone(), chunk)).cloned().unwrap_or_default())
+    async fn affected(&self, id: &JobId, chunk: u32, fate: Fate) -> PortResult<HashMap<Owner, Facts>> {
+        let state = self.up()?;
+        let noted = state.affected.get(&(id.clone(), chunk, fate)).into_iter().flatten();
+        Ok(noted.map(|(owner, (facts, _))| (owner.clone(), *facts)).collect())
+    }
+    async fn affected_users(
+        &self,
+        id: &JobId,
+        chunk: u32,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> PortResult<Vec<Affected>> {
+        let state = self.up()?;
+        let noted = state.affected.get(&(id.clone(), chunk, Fate::Lost)).into_iter().flatten();
+        let users = noted.filter_map(|(owner, (facts, at))| {
+            owner.user().map(|user| Affected { user: user.clone(), facts: *facts, processed_at: *at })
+        });
+        Ok(users.filter(|line| after.is_none_or(|after| &line.user > after)).take(limit).collect())
+    }
+    async fn checkpoint(&self, id: &JobId, chunk: u32) -> PortResult<Option<String>> {
+        Ok(self.up()?.checkpoints.get(&(id.clone(), chunk)).cloned())
+    }
+    async fn save_checkpoint(&self, id: &JobId, chunk: u32, at: &str) -> PortResult<()> {
+        self.up()?.checkpoints.insert((id.clone(), chunk), at.to_owned());
+        Ok(())
+    }
+    async fn freeze_people(&self, id: &JobId, list: Frozen, users: &BTreeSet<UserId>) -> PortResult<()> {
+        self.up()?.people.insert((id.clone(), list), users.clone());
+        Ok(())
+    }
+    async fn frozen_people(&self, id: &JobId, list: Frozen) -> PortResult<BTreeSet<UserId>> {
+        Ok(self.up()?.people.get(&(id.clone(), list)).cloned().unwrap_or_default())
     }
     async fn chunk_result(&self, id: &JobId, chunk: u32) -> PortResult<Option<ChunkResult>> {
         Ok(self.up()?.results.get(&(id.clone(), chunk)).copied())
@@ -347,11 +469,7 @@ impl JobStore for Memory {
         let state = self.up()?;
         let mut tally = Tally::default();
         for (_, result) in state.results.range((id.clone(), 0)..=(id.clone(), u32::MAX)) {
-            match result.outcome {
-                ChunkOutcome::Done => tally.done += 1,
-                ChunkOutcome::Failed => tally.failed += 1,
-            }
-            tally.statistics += result.statistics;
+            tally.add(result);
         }
         Ok(tally)
     }
@@ -365,11 +483,93 @@ impl JobStore for Memory {
             _ => Ok(Step::Lost),
         }
     }
+    async fn cancel(&self, id: &JobId, from: Status, cancelled: &Cancelled, audit: &AuditEntry) -> PortResult<Step> {
+        let mut state = self.up()?;
+        match state.jobs.get_mut(id) {
+            Some(job) if job.status == from => {
+                (job.status, job.cancelled) = (Status::Cancelled, Some(cancelled.clone()));
+                state.audit.push(audit.clone());
+                Ok(Step::Taken)
+            }
+            _ => Ok(Step::Lost),
+        }
+    }
+    async fn retire(&self, id: &JobId) -> PortResult<()> {
+        self.up()?.retired.insert(id.clone());
+        Ok(())
+    }
     async fn open_jobs(&self) -> PortResult<Vec<JobId>> {
         let state = self.up()?;
-        let mut open: Vec<&Job> = state.jobs.values().filter(|job| job.status.is_open()).collect();
+        let is_open =
+            |job: &&Job| job.status.is_open() || (job.status == Status::Cancelled && !state.retired.contains(&job.id));
+        let mut open: Vec<&Job> = state.jobs.values().filter(is_open).collect();
         open.sort_by_key(|job| job.created_at);
         Ok(open.into_iter().take(100).map(|job| job.id.clone()).collect())
+    }
+    async fn jobs_by_time(
+        &self,
+        initiated_by: Option<&UserId>,
+        after: Option<&(i64, JobId)>,
+        limit: usize,
+    ) -> PortResult<Vec<Job>> {
+        let state = self.up()?;
+        let at = |job: &Job| (job.created_at.timestamp_millis(), job.id.clone());
+        let wanted = |job: &&Job| {
+            initiated_by.is_none_or(|actor| &job.initiated_by.id == actor) && after.is_none_or(|after| at(job) < *after)
+        };
+        let mut jobs: Vec<Job> = state.jobs.values().filter(wanted).cloned().collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(at(job)));
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+    async fn slots(&self, actor: &UserId, name: &str) -> PortResult<Slots> {
+        Ok(self.up()?.slots.get(&(actor.clone(), name.to_owned())).cloned().unwrap_or_default())
+    }
+    async fn repeated(&self, actor: &UserId, key: &str, now: Epoch) -> PortResult<Option<(JobId, String)>> {
+        let state = self.up()?;
+        let stored = state.idempotency.get(&(actor.clone(), key.to_owned()));
+        let fresh = stored.filter(|(asked, _)| asked.expires_at > now.0);
+        Ok(fresh.map(|(asked, job)| (job.clone(), asked.request.clone())))
+    }
+}
+
+/// Takes a slot if the stored ones are still what was read.
+fn take(state: &mut State, slot: &SlotChange) -> bool {
+    let stored = state.slots.entry((slot.actor.clone(), slot.name.to_owned())).or_default();
+    let unmoved = *stored == slot.before;
+    if unmoved {
+        *stored = slot.after.clone();
+    }
+    unmoved
+}
+
+#[async_trait]
+impl KeyStore for Memory {
+    async fn put_key(&self, actor: &UserId, key: &StoredKey, slot: &SlotChange) -> PortResult<Step> {
+        let mut state = self.up()?;
+        if !take(&mut state, slot) {
+            return Ok(Step::Lost);
+        }
+        state.keys.insert(actor.clone(), (key.clone(), 0, false));
+        Ok(Step::Taken)
+    }
+    async fn try_key(&self, actor: &UserId, now: Epoch) -> PortResult<Option<StoredKey>> {
+        let mut state = self.up()?;
+        match state.keys.get_mut(actor) {
+            Some((key, tries, false)) if *tries < KEY_TRIES && key.expires_at > now => {
+                *tries += 1;
+                Ok(Some(key.clone()))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+#[async_trait]
+impl AuditLog for Memory {
+    async fn append(&self, entry: &AuditEntry) -> PortResult<()> {
+        self.up()?.audit.push(entry.clone());
+        Ok(())
     }
 }
 
@@ -382,11 +582,11 @@ impl DenylistStore for Memory {
         self.up()?.cutoffs.extend_from_slice(cutoffs);
         Ok(())
     }
-    async fn put_token(&self, token: &TokenId, retires_at: Epoch) -> PortResult<()> {
-        self.up()?.denied.insert(token.clone(), retires_at);
+    async fn put_tokens(&self, tokens: &[(TokenId, Epoch)]) -> PortResult<()> {
+        self.up()?.denied.extend(tokens.iter().cloned());
         Ok(())
     }
-    async fn put_spared(&self, job: &JobId, users: &[UserId], retires_at: Epoch) -> PortResult<()> {
+    async fn put_spared(&self, job: &JobId, users: &BTreeSet<UserId>, retires_at: Epoch) -> PortResult<()> {
         let mut state = self.up()?;
         state.spared.extend(users.iter().map(|user| ((job.clone(), user.clone()), retires_at)));
         Ok(())
@@ -402,7 +602,8 @@ impl DenylistStore for Memory {
         Ok(self.up()?.active.clone())
     }
     async fn chunk(&self, chunk: &ChunkRef) -> PortResult<Option<Chunk>> {
-        Ok(self.up()?.chunks.get(&(chunk.job_id.clone(), chunk.first_user.clone())).cloned())
+        let Some(first) = chunk.first_user.clone() else { return Ok(None) };
+        Ok(self.up()?.chunks.get(&(chunk.job_id.clone(), first)).cloned())
     }
     async fn chunks(&self, job: &JobId, after: Option<&UserId>, limit: usize) -> PortResult<Vec<Chunk>> {
         let state = self.up()?;
@@ -470,30 +671,37 @@ impl DenylistCache for Memory {
 /// A queue that keeps what it is given, for a test to deliver as it pleases.
 #[derive(Default)]
 pub struct MemoryQueue {
-    plans: Mutex<Vec<JobId>>,
-    chunks: Mutex<Vec<ChunkRef>>,
+    plans: Mutex<Vec<(JobId, Priority)>>,
+    chunks: Mutex<Vec<(ChunkRef, Priority)>>,
 }
 
 impl MemoryQueue {
     /// Takes the planning messages out.
     pub fn take_plans(&self) -> Vec<JobId> {
-        std::mem::take(&mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner))
+        let taken = std::mem::take(&mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner));
+        taken.into_iter().map(|(job, _)| job).collect()
     }
 
     /// Takes the chunk messages out.
     pub fn take_chunks(&self) -> Vec<ChunkRef> {
+        self.take_chunks_with_priority().into_iter().map(|(chunk, _)| chunk).collect()
+    }
+
+    /// Takes the chunk messages out, and says which queue each was in.
+    pub fn take_chunks_with_priority(&self) -> Vec<(ChunkRef, Priority)> {
         std::mem::take(&mut *self.chunks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 #[async_trait]
 impl WorkQueue for MemoryQueue {
-    async fn send_plan(&self, job: &JobId) -> PortResult<()> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(job.clone());
+    async fn send_plan(&self, job: &JobId, priority: Priority) -> PortResult<()> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).push((job.clone(), priority));
         Ok(())
     }
-    async fn send_chunks(&self, chunks: &[ChunkRef]) -> PortResult<()> {
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(chunks);
+    async fn send_chunks(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()> {
+        let messages = chunks.iter().map(|chunk| (chunk.clone(), priority));
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).extend(messages);
         Ok(())
     }
 }

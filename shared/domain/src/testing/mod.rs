@@ -1,14 +1,19 @@
 //! For tests: ports in memory, a clock and ids that are set by hand, and the contract suites for real stores.
 
+mod accepting;
 pub mod contract;
+mod mailer;
 mod memory;
+mod vault;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub use mailer::MemoryMailer;
 pub use memory::{Memory, MemoryQueue};
+pub use vault::MemoryVault;
 
 use crate::source::IdSource;
 use crate::time::Clock;

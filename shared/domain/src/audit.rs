@@ -1,0 +1,172 @@
+//! What is written down of every request that changes or refuses something (`[AUDIT-1]`).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::conditions::JobType;
+use crate::directory::{Actor, User};
+use crate::ids::JobId;
+use crate::job::Job;
+use crate::ports::PortResult;
+use crate::source::IdSource;
+use crate::time::Clock;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A job was accepted, or a dry run made.
+    BatchLogoutInitiated,
+    /// A job was cancelled.
+    BatchLogoutCancelled,
+    /// An emergency key was mailed.
+    EmergencyKeyGenerated,
+    /// An emergency key was wrong, used up or too old.
+    EmergencyKeyVerificationFailed,
+    /// Somebody asked for what they may not do or see.
+    PermissionDenied,
+    /// Somebody asked too often.
+    RateLimited,
+}
+
+impl Action {
+    /// The action as the contract spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BatchLogoutInitiated => "batch_logout_initiated",
+            Self::BatchLogoutCancelled => "batch_logout_cancelled",
+            Self::EmergencyKeyGenerated => "emergency_key_generated",
+            Self::EmergencyKeyVerificationFailed => "emergency_key_verification_failed",
+            Self::PermissionDenied => "permission_denied",
+            Self::RateLimited => "rate_limited",
+        }
+    }
+}
+
+/// How much it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Everyday.
+    Info,
+    /// Over a hundred users, or a refusal.
+    Warning,
+    /// An emergency.
+    Critical,
+}
+
+/// Where a request came from, as far as the gateway knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The caller's address.
+    pub source_ip: Option<String>,
+    /// The caller's program.
+    pub user_agent: Option<String>,
+    /// The id under which the request is found in the logs.
+    pub request_id: Option<String>,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its own id.
+    pub id: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What.
+    pub action: Action,
+    /// How much it matters.
+    pub level: Level,
+    /// Who.
+    pub actor: Actor,
+    /// The job it is about.
+    pub job_id: Option<JobId>,
+    /// Whether it was done or refused.
+    pub success: bool,
+    /// What else is worth knowing. Never a token or a key.
+    pub metadata: serde_json::Value,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Entry {
+    /// The acceptance of a job. `users` are those it affects, where that is known by then.
+    pub fn initiated(id: String, job: &Job, users: Option<u64>, origin: Origin) -> Self {
+        let level = match (job.conditions.job_type(), users) {
+            (JobType::Emergency, _) if !job.dry_run => Level::Critical,
+            (_, Some(users)) if users > 100 => Level::Warning,
+            _ => Level::Info,
+        };
+        Self {
+            id,
+            at: job.created_at,
+            action: Action::BatchLogoutInitiated,
+            level,
+            actor: job.initiated_by.clone(),
+            job_id: Some(job.id.clone()),
+            success: true,
+            metadata: serde_json::json!({
+                "conditions": job.conditions,
+                "dry_run": job.dry_run,
+                "priority": job.priority,
+                "reason": job.reason,
+                "users": users,
+            }),
+            origin,
+        }
+    }
+}
+
+/// Writes entries about requests.
+#[derive(Clone)]
+pub struct Auditor {
+    /// The trail.
+    pub log: Arc<dyn AuditLog>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of entries.
+    pub ids: Arc<dyn IdSource>,
+}
+
+impl Auditor {
+    /// An entry about something that is done now.
+    pub fn entry(&self, action: Action, actor: Actor, job_id: Option<JobId>, origin: &Origin) -> Entry {
+        Entry {
+            id: self.ids.uuid(),
+            at: self.clock.now(),
+            action,
+            level: Level::Info,
+            actor,
+            job_id,
+            success: true,
+            metadata: serde_json::Value::Null,
+            origin: origin.clone(),
+        }
+    }
+
+    /// Writes down a refusal. It stays a refusal when that fails; the failure is logged as an error, which rings.
+    pub async fn refused(
+        &self,
+        action: Action,
+        actor: &User,
+        job_id: Option<&JobId>,
+        origin: &Origin,
+        metadata: serde_json::Value,
+    ) {
+        let entry = self.entry(action, actor.into(), job_id.cloned(), origin);
+        let entry = Entry { level: Level::Warning, success: false, metadata, ..entry };
+        if let Err(error) = self.log.append(&entry).await {
+            tracing::error!(%error, action = action.as_str(), actor = %actor.id, "a refusal could not be audited");
+        }
+    }
+}
+
+/// The audit trail: entries are added and never changed.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
+    /// Adds an entry. Its id must be new.
+    async fn append(&self, entry: &Entry) -> PortResult<()>;
+}
