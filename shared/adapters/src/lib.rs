@@ -8,4 +8,9 @@ pub mod denylist;
 pub mod dynamodb;
 pub mod http;
 pub mod oidc;
+pub mod ses;
 pub mod sqs;
+pub mod vault;
+
+#[cfg(test)]
+mod answering;

@@ -6,9 +6,10 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use domain::error::PortError;
 use domain::ids::JobId;
-use domain::job::ChunkRef;
+use domain::job::{ChunkRef, Priority};
 use domain::messages::{ChunkMessage, PlanMessage};
 use domain::ports::{PortResult, WorkQueue};
+use domain::settings::Queues;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 /// Messages in one `SendMessageBatch`.
@@ -19,22 +20,32 @@ const BATCHES_AT_ONCE: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Sqs {
     client: Client,
-    plan_url: String,
-    chunk_url: String,
+    plan: Option<Queues>,
+    chunk: Option<Queues>,
+}
+
+/// The queue of a priority. A function that sends no such work has none.
+fn queue_of(queues: Option<&Queues>, priority: Priority) -> PortResult<&str> {
+    let queues = queues.ok_or_else(|| failed("this function has no such queue"))?;
+    Ok(match priority {
+        Priority::Normal => &queues.normal,
+        Priority::High => &queues.high,
+        Priority::Immediate => &queues.immediate,
+    })
 }
 
 impl Sqs {
     /// Builds the client once, before the first event.
-    pub fn new(config: &SdkConfig, plan_url: String, chunk_url: String) -> Self {
-        Self { client: Client::new(config), plan_url, chunk_url }
+    pub fn new(config: &SdkConfig, plan: Option<Queues>, chunk: Option<Queues>) -> Self {
+        Self { client: Client::new(config), plan, chunk }
     }
 
-    async fn send_batch(&self, chunks: &[ChunkRef]) -> PortResult<()> {
+    async fn send_batch(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()> {
         let entries = chunks.iter().enumerate().map(|(index, chunk)| {
             let entry = SendMessageBatchRequestEntry::builder().id(index.to_string());
             entry.message_body(body(&ChunkMessage::new(chunk.clone()))?).build().map_err(failed)
         });
-        let request = self.client.send_message_batch().queue_url(&self.chunk_url);
+        let request = self.client.send_message_batch().queue_url(queue_of(self.chunk.as_ref(), priority)?);
         let request = request.set_entries(Some(entries.collect::<PortResult<_>>()?));
         let answer = request.send().await.map_err(|error| failed(aws_sdk_sqs::error::DisplayErrorContext(&error)))?;
         match answer.failed().first() {
@@ -55,16 +66,16 @@ fn body(message: &impl serde::Serialize) -> PortResult<String> {
 
 #[async_trait]
 impl WorkQueue for Sqs {
-    async fn send_plan(&self, job: &JobId) -> PortResult<()> {
-        let request =
-            self.client.send_message().queue_url(&self.plan_url).message_body(body(&PlanMessage::new(job.clone()))?);
+    async fn send_plan(&self, job: &JobId, priority: Priority) -> PortResult<()> {
+        let request = self.client.send_message().queue_url(queue_of(self.plan.as_ref(), priority)?);
+        let request = request.message_body(body(&PlanMessage::new(job.clone()))?);
         request.send().await.map_err(|error| failed(aws_sdk_sqs::error::DisplayErrorContext(&error)))?;
         Ok(())
     }
 
-    async fn send_chunks(&self, chunks: &[ChunkRef]) -> PortResult<()> {
+    async fn send_chunks(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()> {
         stream::iter(chunks.chunks(BATCH).map(<[_]>::to_vec))
-            .map(|batch| async move { self.send_batch(&batch).await })
+            .map(|batch| async move { self.send_batch(&batch, priority).await })
             .buffer_unordered(BATCHES_AT_ONCE)
             .try_for_each(|()| async { Ok(()) })
             .await

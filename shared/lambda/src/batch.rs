@@ -3,11 +3,21 @@
 use std::future::Future;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use chrono::{DateTime, Utc};
 use domain::error::WorkError;
 use futures::stream::{self, StreamExt as _};
 
 /// Messages of one batch that are worked on at the same time.
 const AT_ONCE: usize = 10;
+
+/// A worker stops this long before the function would be ended, so that its last step is never cut off.
+const MARGIN_MILLIS: i64 = 20_000;
+
+/// When the worker of this invocation should leave the rest to the next.
+pub fn deadline(context: &lambda_runtime::Context) -> DateTime<Utc> {
+    let end = i64::try_from(context.deadline).unwrap_or(i64::MAX);
+    domain::time::from_millis(end.saturating_sub(MARGIN_MILLIS))
+}
 
 /// One message.
 #[derive(Debug, Clone)]

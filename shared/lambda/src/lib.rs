@@ -6,5 +6,7 @@ pub mod config;
 pub mod cors;
 pub mod json;
 pub mod metrics;
+pub mod origin;
 pub mod problem;
+pub mod rate_headers;
 pub mod telemetry;

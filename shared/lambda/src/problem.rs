@@ -3,17 +3,41 @@
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use domain::rate::Standing;
 use http::{HeaderValue, StatusCode, header};
 use problem_details::ProblemDetails;
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::rate_headers;
 
 /// One wrong field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) to it.
     pub pointer: String,
     /// What is wrong with it.
     pub detail: String,
+}
+
+/// A problem as callers see it (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemDocument {
+    /// Names the kind of problem, relative to the API.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The kind in words.
+    title: String,
+    /// The status of the answer.
+    status: u16,
+    /// What happened, and what to do about it.
+    detail: String,
+    /// The id under which the request is found in the logs.
+    request_id: String,
+    /// The wrong fields, where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
 }
 
 /// What a caller is told when something does not go as asked. Never internal text, tokens or keys: causes go to the log.
@@ -25,7 +49,8 @@ pub struct Problem {
     title: &'static str,
     detail: String,
     errors: Vec<FieldError>,
-    retry_after: Option<u32>,
+    retry_after: Option<u64>,
+    standing: Option<Standing>,
     authenticate: Option<&'static str>,
 }
 
@@ -39,7 +64,7 @@ struct Extensions {
 impl Problem {
     fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, slug, title, detail, errors: vec![], retry_after: None, authenticate: None }
+        Self { status, slug, title, detail, errors: vec![], retry_after: None, standing: None, authenticate: None }
     }
 
     /// 400: the request cannot be read.
@@ -101,6 +126,28 @@ impl Problem {
         Self { errors, ..problem }
     }
 
+    /// 422: well-formed, but several fields are wrong.
+    pub fn invalid_fields(errors: Vec<domain::accept::FieldError>) -> Self {
+        let told = |error: domain::accept::FieldError| FieldError { pointer: error.pointer, detail: error.detail };
+        let errors: Vec<FieldError> = errors.into_iter().map(told).collect();
+        let lines: Vec<String> = errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect();
+        let problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not valid", lines.join("; "));
+        Self { errors, ..problem }
+    }
+
+    /// 422: an `Idempotency-Key` was used for something else.
+    pub fn key_reused(detail: impl Into<String>) -> Self {
+        let title = "The Idempotency-Key is taken";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title, detail)
+    }
+
+    /// 429: too often.
+    pub fn rate_limited(detail: impl Into<String>, standing: &Standing) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", detail);
+        Self { retry_after: Some(standing.reset_seconds), standing: Some(*standing), ..problem }
+    }
+
     /// 503: nobody can tell at the moment. The cause goes to the log.
     pub fn unavailable(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(%cause, "answered 503");
@@ -126,6 +173,9 @@ impl Problem {
         let mut response = details.into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(standing) = &self.standing {
+            rate_headers::write(response.headers_mut(), standing);
         }
         if let Some(challenge) = self.authenticate {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

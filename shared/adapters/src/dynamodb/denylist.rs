@@ -1,5 +1,7 @@
 //! The durable denylist: appended, never replaced, and read consistently.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::cutoff::{Basis, Cutoff, CutoffSet, Kinds, Scope, Spares};
@@ -21,7 +23,7 @@ fn rule(basis: Basis, kinds: Kinds, spares: Spares) -> PortResult<AttributeValue
     item::json(&(basis, kinds, spares))
 }
 
-fn write_cutoff(cutoff: &Cutoff) -> PortResult<Item> {
+pub(super) fn write_cutoff(cutoff: &Cutoff) -> PortResult<Item> {
     let rule = rule(cutoff.basis, cutoff.kinds, cutoff.spares)?;
     // The job and the rule make the key: writing it again changes nothing, another job's stands beside it.
     let sk = format!("CUT#{}#{}#{}", cutoff.job, cutoff.at.0, rule.as_s().map_or("", String::as_str));
@@ -48,8 +50,8 @@ fn read_cutoff(item: &Reader) -> PortResult<Cutoff> {
 }
 
 fn read_frozen_job(item: &Reader) -> PortResult<FrozenJob> {
-    let (basis, kinds, spares) = item.json("rule")?;
-    Ok(FrozenJob { job: item.id("job")?, basis, kinds, spares, at: item.epoch("at")?, retires_at: item.epoch("ttl")? })
+    let (basis, kinds, clients) = item.json("rule")?;
+    Ok(FrozenJob { job: item.id("job")?, clients, basis, kinds, at: item.epoch("at")?, retires_at: item.epoch("ttl")? })
 }
 
 pub(super) fn write_chunk(job: &JobId, chunk: &Chunk, retires_at: Epoch) -> PortResult<Item> {
@@ -145,11 +147,10 @@ impl DenylistStore for Dynamo {
         let global = async {
             let (mut cutoffs, jobs) = self.global().await?;
             if let Some(user) = &token.user {
-                let frozen: Vec<Option<Cutoff>> = stream::iter(jobs)
+                let frozen: Vec<Vec<Cutoff>> = stream::iter(jobs)
                     .map(|job| async move {
-                        Ok::<_, domain::error::PortError>(
-                            self.is_frozen(&job.job, user).await?.then(|| job.cutoff(user.clone())),
-                        )
+                        let is_frozen = self.is_frozen(&job.job, user).await?;
+                        Ok::<_, domain::error::PortError>(if is_frozen { job.cutoffs(user) } else { Vec::new() })
                     })
                     .buffer_unordered(READS_AT_ONCE)
                     .try_collect()
@@ -177,13 +178,16 @@ impl DenylistStore for Dynamo {
         self.denylist_put_all(cutoffs.iter().map(write_cutoff).collect::<PortResult<_>>()?).await
     }
 
-    async fn put_token(&self, token: &TokenId, retires_at: Epoch) -> PortResult<()> {
-        let mut item = key(format!("T#{token}"), "-");
-        item.insert("ttl".to_owned(), n(retires_at.0));
-        self.denylist_put(item).await
+    async fn put_tokens(&self, tokens: &[(TokenId, Epoch)]) -> PortResult<()> {
+        let item = |(token, retires_at): &(TokenId, Epoch)| {
+            let mut item = key(format!("T#{token}"), "-");
+            item.insert("ttl".to_owned(), n(retires_at.0));
+            item
+        };
+        self.denylist_put_all(tokens.iter().map(item).collect()).await
     }
 
-    async fn put_spared(&self, job: &JobId, users: &[UserId], retires_at: Epoch) -> PortResult<()> {
+    async fn put_spared(&self, job: &JobId, users: &BTreeSet<UserId>, retires_at: Epoch) -> PortResult<()> {
         let item = |user: &UserId| {
             let mut item = key(format!("X#{user}"), job.as_str());
             item.insert("ttl".to_owned(), n(retires_at.0));
@@ -194,7 +198,7 @@ impl DenylistStore for Dynamo {
 
     async fn activate(&self, job: &FrozenJob) -> PortResult<()> {
         let mut item = key(ALL, format!("F#{}", job.job));
-        item.insert("rule".to_owned(), rule(job.basis, job.kinds, job.spares)?);
+        item.insert("rule".to_owned(), item::json(&(job.basis, job.kinds, &job.clients))?);
         item.insert("at".to_owned(), n(job.at.0));
         item.insert("job".to_owned(), s(job.job.as_str()));
         item.insert("ttl".to_owned(), n(job.retires_at.0));
@@ -206,7 +210,8 @@ impl DenylistStore for Dynamo {
     }
 
     async fn chunk(&self, chunk: &ChunkRef) -> PortResult<Option<Chunk>> {
-        let key = key(format!("F#{}", chunk.job_id), chunk.first_user.as_str());
+        let Some(first_user) = &chunk.first_user else { return Ok(None) };
+        let key = key(format!("F#{}", chunk.job_id), first_user.as_str());
         let got = self.client.get_item().table_name(&self.tables.denylist).set_key(Some(key)).consistent_read(true);
         got.send().await.map_err(failed)?.item.map(|item| read_chunk(&Reader(item))).transpose()
     }

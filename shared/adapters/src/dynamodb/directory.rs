@@ -11,6 +11,8 @@ use domain::records::{ClientRecord, GroupRecord, UserRecord};
 use super::Dynamo;
 use super::item::{self, Item, Reader, failed, key, s};
 
+/// The partition that lists the users who are admins.
+pub(super) const ADMINS: &str = "ADMINS";
 /// How often unprocessed keys of a batch are asked for again.
 const BATCH_TRIES: usize = 5;
 
@@ -96,5 +98,16 @@ impl Directory for Dynamo {
     async fn client(&self, id: &ClientId) -> PortResult<Option<Client>> {
         let item = self.directory_item(format!("C#{id}"), "-").await?;
         item.map(|item| item.json::<ClientRecord>("data").map(Client::from)).transpose()
+    }
+
+    async fn admins(&self) -> PortResult<Vec<UserId>> {
+        let query = self.client.query().table_name(&self.tables.directory).consistent_read(true);
+        let query = query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", s(ADMINS));
+        let mut items = query.into_paginator().items().send();
+        let mut admins = Vec::new();
+        while let Some(item) = items.next().await {
+            admins.push(Reader(item.map_err(failed)?).id("sk")?);
+        }
+        Ok(admins)
     }
 }

@@ -1,28 +1,42 @@
 //! Jobs, their chunks' results, tallies and affected users.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
+use domain::audit::Entry as AuditEntry;
 use domain::error::PortError;
 use domain::ids::{JobId, UserId};
-use domain::job::{Chunk, ChunkOutcome, ChunkResult, Facts, Job, PlanCursor, Priority, Statistics, Status, Tally};
-use domain::ports::{JobStore, PortResult, Step};
-use domain::time::{Epoch, from_millis};
+use domain::job::{
+    Cancelled, Chunk, ChunkOutcome, ChunkResult, Facts, Fate, Job, PlanCursor, Priority, Statistics, Status, Tally,
+};
+use domain::ports::{Affected, Created, Frozen, JobStore, NewJob, PortResult, Step};
+use domain::rate::{SlotChange, Slots};
+use domain::time::{Clock as _, Epoch, SystemClock, from_millis};
+use domain::token::Owner;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::Dynamo;
 use super::item::{self, Item, Reader, corrupt, failed, key, n, s};
+use super::{Dynamo, audit, tokens};
 
 /// The index of open jobs: `open` is taken away when a job ends, so that it holds nothing else.
 const OPEN_JOBS: &str = "open-jobs";
 const OPEN: &str = "1";
 const OPEN_JOBS_AT_ONCE: i32 = 100;
+/// The indexes that list jobs, newest first: all of them, and each actor's.
+const BY_TIME: &str = "jobs-by-time";
+const BY_ACTOR: &str = "jobs-by-actor";
+const LISTED: &str = "1";
+/// Users of a frozen list in one item.
+const PEOPLE_PER_ITEM: usize = 500;
 /// Shards of a job's tally.
 const TALLY_SHARDS: u32 = 16;
 /// How long a job, its results and its affected users are kept, in seconds.
 const JOB_RETENTION_SECONDS: i64 = 400 * 24 * 3_600;
+/// Jobs of a list read at the same time.
+const READS_AT_ONCE: usize = 16;
 /// How often an affected user's numbers are merged with another worker's.
 const MERGE_TRIES: usize = 5;
 
@@ -30,12 +44,32 @@ fn job_key(id: &JobId) -> Item {
     key(format!("J#{id}"), "-")
 }
 
+fn checkpoint_key(id: &JobId, chunk: u32) -> Item {
+    key(format!("J#{id}"), format!("K#{chunk:08}"))
+}
+
 fn result_key(id: &JobId, chunk: u32) -> Item {
     key(format!("J#{id}"), format!("C#{chunk:08}"))
 }
 
-fn affected_pk(id: &JobId, chunk: u32) -> String {
-    format!("A#{id}#{chunk}")
+/// Where a chunk's owners are noted: users and clients with service tokens, as the tokens table names them.
+fn affected_pk(id: &JobId, chunk: u32, fate: Fate) -> String {
+    match fate {
+        Fate::Lost => format!("A#{id}#{chunk}"),
+        Fate::Left => format!("L#{id}#{chunk}"),
+    }
+}
+
+fn people_pk(id: &JobId, list: Frozen) -> String {
+    match list {
+        Frozen::Spared => format!("P#{id}#spared"),
+        Frozen::Admins => format!("P#{id}#admins"),
+    }
+}
+
+/// When what is written now for a job may go. Housekeeping, so that the store's own clock will do.
+fn kept_until() -> AttributeValue {
+    n(Epoch::from(SystemClock.now()).plus(JOB_RETENTION_SECONDS).0)
 }
 
 fn status(text: &str) -> PortResult<Status> {
@@ -57,13 +91,13 @@ fn write_job(job: &Job) -> PortResult<Item> {
     set("conditions", item::json(&job.conditions)?);
     set("status", s(job.status.as_str()));
     set("priority", s(job.priority.as_str()));
-    set("dry_run", aws_sdk_dynamodb::types::AttributeValue::Bool(job.dry_run));
+    set("dry_run", AttributeValue::Bool(job.dry_run));
     set("reason", s(&job.reason));
-    set("notify_users", aws_sdk_dynamodb::types::AttributeValue::Bool(job.notify_users));
+    set("notify_users", AttributeValue::Bool(job.notify_users));
     set("initiated_by", item::json(&job.initiated_by)?);
     set("created_at", n(job.created_at.timestamp_millis()));
     set("plan", item::json(&job.plan)?);
-    set("emitted", aws_sdk_dynamodb::types::AttributeValue::Bool(job.emitted));
+    set("emitted", AttributeValue::Bool(job.emitted));
     set("ttl", n(Epoch::from(job.created_at).plus(JOB_RETENTION_SECONDS).0));
     for (name, time) in [
         ("started_at", job.started_at),
@@ -75,6 +109,11 @@ fn write_job(job: &Job) -> PortResult<Item> {
             set(name, n(time.timestamp_millis()));
         }
     }
+    if let Some(cancelled) = &job.cancelled {
+        set("cancelled", item::json(cancelled)?);
+    }
+    set("listed", s(LISTED));
+    set("actor", s(job.initiated_by.id.as_str()));
     if job.status.is_open() {
         set("open", s(OPEN));
     }
@@ -95,6 +134,7 @@ fn read_job(item: &Reader) -> PortResult<Job> {
         started_at: time_opt(item, "started_at")?,
         effective_at: time_opt(item, "effective_at")?,
         completed_at: time_opt(item, "completed_at")?,
+        cancelled: item.text_opt("cancelled").map(|_| item.json("cancelled")).transpose()?,
         plan: item.json("plan")?,
         emitted: item.flag("emitted"),
         redriven_at: time_opt(item, "redriven_at")?,
@@ -105,23 +145,34 @@ fn read_job(item: &Reader) -> PortResult<Job> {
 type Count = fn(&ChunkResult) -> u64;
 
 /// The tally's attributes, and how to reach each in a result.
-const TALLY: [(&str, Count); 8] = [
+const TALLY: [(&str, Count); 19] = [
     ("done", |result| u64::from(result.outcome == ChunkOutcome::Done)),
     ("failed", |result| u64::from(result.outcome == ChunkOutcome::Failed)),
+    ("cancelled", |result| u64::from(result.outcome == ChunkOutcome::Cancelled)),
     ("users", |result| result.statistics.total_users_affected),
     ("access_tokens", |result| result.statistics.access_tokens_revoked),
     ("refresh_tokens", |result| result.statistics.refresh_tokens_revoked),
     ("sessions", |result| result.statistics.sessions_terminated),
     ("notifications", |result| result.statistics.notifications_sent),
     ("errors", |result| result.statistics.errors),
+    ("service_access_tokens", |result| result.statistics.service.access_tokens),
+    ("service_refresh_tokens", |result| result.statistics.service.refresh_tokens),
+    ("admins", |result| result.statistics.admins),
+    ("you", |result| result.statistics.you),
+    ("left_users", |result| result.left.total_users_affected),
+    ("left_access_tokens", |result| result.left.access_tokens_revoked),
+    ("left_refresh_tokens", |result| result.left.refresh_tokens_revoked),
+    ("left_sessions", |result| result.left.sessions_terminated),
+    ("left_service_access_tokens", |result| result.left.service.access_tokens),
+    ("left_service_refresh_tokens", |result| result.left.service.refresh_tokens),
 ];
 
-fn write_result(result: ChunkResult) -> PortResult<aws_sdk_dynamodb::types::AttributeValue> {
-    item::json(&(result.outcome, result.statistics))
+fn write_result(result: ChunkResult) -> PortResult<AttributeValue> {
+    item::json(&result)
 }
 
 /// What a transaction's cancellation means: lost if a condition failed, an error to retry otherwise.
-fn cancelled(error: aws_sdk_dynamodb::error::SdkError<TransactWriteItemsError>) -> PortResult<Step> {
+pub(super) fn cancelled_step(error: aws_sdk_dynamodb::error::SdkError<TransactWriteItemsError>) -> PortResult<Step> {
     if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() {
         let mut codes = cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code());
         if codes.any(|code| code == "ConditionalCheckFailed") {
@@ -131,14 +182,107 @@ fn cancelled(error: aws_sdk_dynamodb::error::SdkError<TransactWriteItemsError>) 
     Err(failed(error))
 }
 
+/// The codes of a cancelled transaction, one for each of its items.
+fn cancellation_codes(error: &TransactWriteItemsError) -> Option<Vec<&str>> {
+    let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else { return None };
+    Some(cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default()).collect())
+}
+
+fn slot_key(actor: &UserId, name: &str) -> Item {
+    key(format!("R#{actor}"), name)
+}
+
+fn idempotency_key(actor: &UserId, key_hash: &str) -> Item {
+    key(format!("I#{actor}"), key_hash)
+}
+
+/// A put as a part of a transaction.
+pub(super) fn transact_put(put: aws_sdk_dynamodb::types::builders::PutBuilder) -> PortResult<TransactWriteItem> {
+    let put = put.build().map_err(|cause| corrupt(cause.to_string()))?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+/// An update as a part of a transaction.
+pub(super) fn transact_update(
+    update: aws_sdk_dynamodb::types::builders::UpdateBuilder,
+) -> PortResult<TransactWriteItem> {
+    let update = update.build().map_err(|cause| corrupt(cause.to_string()))?;
+    Ok(TransactWriteItem::builder().update(update).build())
+}
+
 impl Dynamo {
+    /// Writes something that belongs to a job and is kept as long.
+    async fn put_job_item(&self, mut item: Item) -> PortResult<()> {
+        item.insert("ttl".to_owned(), kept_until());
+        self.client.put_item().table_name(&self.tables.jobs).set_item(Some(item)).send().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Takes a slot, if the stored ones are still what was read.
+    pub(super) fn slot_update(&self, slot: &SlotChange) -> PortResult<TransactWriteItem> {
+        let before = if slot.before == Slots::default() { "attribute_not_exists(slots) OR " } else { "" };
+        transact_update(
+            Update::builder()
+                .table_name(&self.tables.jobs)
+                .set_key(Some(slot_key(&slot.actor, slot.name)))
+                .update_expression("SET slots = :after, #ttl = :ttl")
+                .condition_expression(format!("{before}slots = :before"))
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":before", item::json(&slot.before)?)
+                .expression_attribute_values(":after", item::json(&slot.after)?)
+                .expression_attribute_values(":ttl", n(slot.expires_at)),
+        )
+    }
+
+    /// The parts of a new job, and what it means if one of them is refused.
+    fn parts_of(&self, new: NewJob<'_>) -> PortResult<Vec<(TransactWriteItem, Option<Created>)>> {
+        let jobs = &self.tables.jobs;
+        let mut parts = Vec::new();
+        let job = Put::builder().table_name(jobs).set_item(Some(write_job(new.job)?));
+        parts.push((transact_put(job.condition_expression("attribute_not_exists(pk)"))?, None));
+        for cutoff in new.cutoffs {
+            let item = super::denylist::write_cutoff(cutoff)?;
+            parts.push((transact_put(Put::builder().table_name(&self.tables.denylist).set_item(Some(item)))?, None));
+        }
+        if let Some(slot) = new.slot {
+            parts.push((self.slot_update(slot)?, Some(Created::SlotsMoved)));
+        }
+        if let Some(asked) = new.idempotency {
+            let mut item = idempotency_key(&asked.actor, &asked.key);
+            item.insert("request".to_owned(), s(&asked.request));
+            item.insert("job_id".to_owned(), s(new.job.id.as_str()));
+            item.insert("ttl".to_owned(), n(asked.expires_at));
+            let put = Put::builder()
+                .table_name(jobs)
+                .set_item(Some(item))
+                .condition_expression("attribute_not_exists(pk) OR #ttl <= :now")
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":now", n(new.job.created_at.timestamp()));
+            parts.push((transact_put(put)?, Some(Created::Repeated)));
+        }
+        if let Some(used) = new.key {
+            let update = Update::builder()
+                .table_name(jobs)
+                .set_key(Some(super::keys::key_of(&used.actor)))
+                .update_expression("SET used_by = :job")
+                .condition_expression("id = :id AND attribute_not_exists(used_by)")
+                .expression_attribute_values(":job", s(new.job.id.as_str()))
+                .expression_attribute_values(":id", s(&used.id));
+            parts.push((transact_update(update)?, Some(Created::KeyUsed)));
+        }
+        if let Some(entry) = new.audit {
+            parts.push((transact_put(audit::put(&self.tables.audit, entry)?)?, None));
+        }
+        Ok(parts)
+    }
+
     /// A conditional update of a job. `Lost` if the condition does not hold.
     async fn update_job(
         &self,
         id: &JobId,
         update: &str,
         condition: &str,
-        values: impl IntoIterator<Item = (&str, aws_sdk_dynamodb::types::AttributeValue)>,
+        values: impl IntoIterator<Item = (&str, AttributeValue)>,
     ) -> PortResult<Step> {
         let mut request = self
             .client
@@ -166,10 +310,21 @@ impl Dynamo {
 
 #[async_trait]
 impl JobStore for Dynamo {
-    async fn create(&self, job: &Job) -> PortResult<()> {
-        let put = self.client.put_item().table_name(&self.tables.jobs).set_item(Some(write_job(job)?));
-        put.condition_expression("attribute_not_exists(pk)").send().await.map_err(failed)?;
-        Ok(())
+    async fn create(&self, new: NewJob<'_>) -> PortResult<Created> {
+        let (items, meanings): (Vec<_>, Vec<_>) = self.parts_of(new)?.into_iter().unzip();
+        let sent = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+        let Err(error) = sent else { return Ok(Created::Written) };
+        let refused = error.as_service_error().and_then(cancellation_codes).and_then(|codes| {
+            let conflicts = |code: &str| matches!(code, "ConditionalCheckFailed" | "TransactionConflict");
+            // Of several the most final one counts.
+            let refused = codes.iter().zip(meanings).filter(|(code, _)| conflicts(code));
+            refused.filter_map(|(_, meaning)| meaning).max_by_key(|meaning| match meaning {
+                Created::Written | Created::SlotsMoved => 0,
+                Created::KeyUsed => 1,
+                Created::Repeated => 2,
+            })
+        });
+        refused.ok_or_else(|| failed(error))
     }
 
     async fn get(&self, id: &JobId) -> PortResult<Option<Job>> {
@@ -215,7 +370,7 @@ impl JobStore for Dynamo {
             let put = put.map_err(|cause| corrupt(cause.to_string()))?;
             transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
         }
-        transaction.send().await.map_or_else(cancelled, |_| Ok(Step::Taken))
+        transaction.send().await.map_or_else(cancelled_step, |_| Ok(Step::Taken))
     }
 
     async fn mark_effective(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<()> {
@@ -226,7 +381,7 @@ impl JobStore for Dynamo {
     }
 
     async fn mark_emitted(&self, id: &JobId) -> PortResult<()> {
-        let values = [(":yes", aws_sdk_dynamodb::types::AttributeValue::Bool(true))];
+        let values = [(":yes", AttributeValue::Bool(true))];
         self.update_job(id, "SET emitted = :yes", "attribute_exists(pk)", values).await?;
         Ok(())
     }
@@ -241,7 +396,8 @@ impl JobStore for Dynamo {
         &self,
         id: &JobId,
         chunk: u32,
-        user: &UserId,
+        fate: Fate,
+        owner: &Owner,
         facts: Facts,
         at: DateTime<Utc>,
     ) -> PortResult<()> {
@@ -251,7 +407,7 @@ impl JobStore for Dynamo {
                 .client
                 .update_item()
                 .table_name(&self.tables.jobs)
-                .set_key(Some(key(affected_pk(id, chunk), user.as_str())))
+                .set_key(Some(key(affected_pk(id, chunk, fate), tokens::owner_key(owner))))
                 .update_expression(
                     "SET access_tokens = :a, refresh_tokens = :r, sessions = :s, processed_at = :at, #ttl = :ttl",
                 )
@@ -284,27 +440,90 @@ impl JobStore for Dynamo {
         Err(PortError::Unavailable { service: "DynamoDB", cause: "an affected user is contended".to_owned() })
     }
 
-    async fn affected(&self, id: &JobId, chunk: u32) -> PortResult<HashMap<UserId, Facts>> {
+    async fn affected(&self, id: &JobId, chunk: u32, fate: Fate) -> PortResult<HashMap<Owner, Facts>> {
         let query = self.client.query().table_name(&self.tables.jobs).consistent_read(true);
-        let query =
-            query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", s(affected_pk(id, chunk)));
+        let query = query
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(affected_pk(id, chunk, fate)));
         let mut items = query.into_paginator().items().send();
         let mut affected = HashMap::new();
         while let Some(item) = items.next().await {
             let item = Reader(item.map_err(failed)?);
-            affected.insert(item.id("sk")?, read_facts(&item)?);
+            affected.insert(tokens::read_owner(item.text("sk")?)?, read_facts(&item)?);
         }
         Ok(affected)
+    }
+
+    async fn affected_users(
+        &self,
+        id: &JobId,
+        chunk: u32,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> PortResult<Vec<Affected>> {
+        let pk = affected_pk(id, chunk, Fate::Lost);
+        let user_key = |user: &UserId| tokens::owner_key(&Owner::User(user.clone()));
+        let page = self
+            .client
+            .query()
+            .table_name(&self.tables.jobs)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :users)")
+            .expression_attribute_values(":pk", s(&pk))
+            .expression_attribute_values(":users", s("U#"))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(after.map(|user| key(pk, user_key(user))))
+            .send()
+            .await
+            .map_err(failed)?;
+        let read = |item| {
+            let item = Reader(item);
+            let Owner::User(user) = tokens::read_owner(item.text("sk")?)? else {
+                return Err(corrupt("an affected user who is none"));
+            };
+            Ok(Affected { user, facts: read_facts(&item)?, processed_at: from_millis(item.number("processed_at")?) })
+        };
+        page.items.into_iter().flatten().map(read).collect()
+    }
+
+    async fn checkpoint(&self, id: &JobId, chunk: u32) -> PortResult<Option<String>> {
+        let got = self.client.get_item().table_name(&self.tables.jobs).set_key(Some(checkpoint_key(id, chunk)));
+        let item = got.consistent_read(true).send().await.map_err(failed)?.item;
+        item.map(|item| Reader(item).text("at").map(str::to_owned)).transpose()
+    }
+
+    async fn save_checkpoint(&self, id: &JobId, chunk: u32, at: &str) -> PortResult<()> {
+        let mut item = checkpoint_key(id, chunk);
+        item.insert("at".to_owned(), s(at));
+        self.put_job_item(item).await
+    }
+
+    async fn freeze_people(&self, id: &JobId, list: Frozen, users: &BTreeSet<UserId>) -> PortResult<()> {
+        let users: Vec<&UserId> = users.iter().collect();
+        for (number, part) in users.chunks(PEOPLE_PER_ITEM).enumerate() {
+            let mut item = key(people_pk(id, list), format!("{number:04}"));
+            item.insert("users".to_owned(), item::json(&part)?);
+            self.put_job_item(item).await?;
+        }
+        Ok(())
+    }
+
+    async fn frozen_people(&self, id: &JobId, list: Frozen) -> PortResult<BTreeSet<UserId>> {
+        let query = self.client.query().table_name(&self.tables.jobs).consistent_read(true);
+        let query =
+            query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", s(people_pk(id, list)));
+        let mut items = query.into_paginator().items().send();
+        let mut users = BTreeSet::new();
+        while let Some(item) = items.next().await {
+            users.extend(Reader(item.map_err(failed)?).json::<Vec<UserId>>("users")?);
+        }
+        Ok(users)
     }
 
     async fn chunk_result(&self, id: &JobId, chunk: u32) -> PortResult<Option<ChunkResult>> {
         let got = self.client.get_item().table_name(&self.tables.jobs).set_key(Some(result_key(id, chunk)));
         let item = got.consistent_read(true).send().await.map_err(failed)?.item;
-        let read = |item| {
-            let (outcome, statistics) = Reader(item).json("result")?;
-            Ok(ChunkResult { outcome, statistics })
-        };
-        item.map(read).transpose()
+        item.map(|item| Reader(item).json("result")).transpose()
     }
 
     async fn commit_chunk(
@@ -316,6 +535,7 @@ impl JobStore for Dynamo {
     ) -> PortResult<Step> {
         let mut item = result_key(id, chunk);
         item.insert("result".to_owned(), write_result(after)?);
+        item.insert("ttl".to_owned(), kept_until());
         let mut put = Put::builder().table_name(&self.tables.jobs).set_item(Some(item));
         put = match before {
             None => put.condition_expression("attribute_not_exists(pk)"),
@@ -335,7 +555,10 @@ impl JobStore for Dynamo {
                 .expression_attribute_names(format!("#t{index}"), *name)
                 .expression_attribute_values(format!(":t{index}"), n(of(&after).cast_signed() - had));
         }
-        let add = add.update_expression(format!("ADD {}", terms.join(", ")));
+        let add = add
+            .update_expression(format!("SET #ttl = :ttl ADD {}", terms.join(", ")))
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", kept_until());
         let put = put.build().map_err(|cause| corrupt(cause.to_string()))?;
         let add = add.build().map_err(|cause| corrupt(cause.to_string()))?;
         let sent = self
@@ -345,7 +568,7 @@ impl JobStore for Dynamo {
             .transact_items(TransactWriteItem::builder().update(add).build())
             .send()
             .await;
-        sent.map_or_else(cancelled, |_| Ok(Step::Taken))
+        sent.map_or_else(cancelled_step, |_| Ok(Step::Taken))
     }
 
     async fn tally(&self, id: &JobId) -> PortResult<Tally> {
@@ -362,15 +585,36 @@ impl JobStore for Dynamo {
             .map_err(failed)?;
         let mut tally = Tally::default();
         for shard in shards.items.into_iter().flatten().map(Reader) {
-            tally.done += shard.number::<u64>("done")?;
-            tally.failed += shard.number::<u64>("failed")?;
+            let number = |name: &str| shard.number::<u64>(name);
+            tally.done += number("done")?;
+            tally.failed += number("failed")?;
+            tally.cancelled += number("cancelled")?;
             tally.statistics += Statistics {
-                total_users_affected: shard.number("users")?,
-                access_tokens_revoked: shard.number("access_tokens")?,
-                refresh_tokens_revoked: shard.number("refresh_tokens")?,
-                sessions_terminated: shard.number("sessions")?,
-                notifications_sent: shard.number("notifications")?,
-                errors: shard.number("errors")?,
+                total_users_affected: number("users")?,
+                access_tokens_revoked: number("access_tokens")?,
+                refresh_tokens_revoked: number("refresh_tokens")?,
+                sessions_terminated: number("sessions")?,
+                notifications_sent: number("notifications")?,
+                errors: number("errors")?,
+                service: Facts {
+                    access_tokens: number("service_access_tokens")?,
+                    refresh_tokens: number("service_refresh_tokens")?,
+                    sessions: 0,
+                },
+                admins: number("admins")?,
+                you: number("you")?,
+            };
+            tally.left += Statistics {
+                total_users_affected: number("left_users")?,
+                access_tokens_revoked: number("left_access_tokens")?,
+                refresh_tokens_revoked: number("left_refresh_tokens")?,
+                sessions_terminated: number("left_sessions")?,
+                service: Facts {
+                    access_tokens: number("left_service_access_tokens")?,
+                    refresh_tokens: number("left_service_refresh_tokens")?,
+                    sessions: 0,
+                },
+                ..Statistics::default()
             };
         }
         Ok(tally)
@@ -379,6 +623,90 @@ impl JobStore for Dynamo {
     async fn finish(&self, id: &JobId, from: Status, to: Status, at: DateTime<Utc>) -> PortResult<Step> {
         let values = [(":to", s(to.as_str())), (":from", s(from.as_str())), (":at", n(at.timestamp_millis()))];
         self.update_job(id, "SET #status = :to, completed_at = :at REMOVE #open", "#status = :from", values).await
+    }
+
+    async fn cancel(&self, id: &JobId, from: Status, cancelled: &Cancelled, audit: &AuditEntry) -> PortResult<Step> {
+        let update = Update::builder()
+            .table_name(&self.tables.jobs)
+            .set_key(Some(job_key(id)))
+            .update_expression("SET #status = :to, cancelled = :cancelled")
+            .condition_expression("#status = :from")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":to", s(Status::Cancelled.as_str()))
+            .expression_attribute_values(":from", s(from.as_str()))
+            .expression_attribute_values(":cancelled", item::json(cancelled)?);
+        let sent = self
+            .client
+            .transact_write_items()
+            .transact_items(transact_update(update)?)
+            .transact_items(transact_put(audit::put(&self.tables.audit, audit)?)?)
+            .send()
+            .await;
+        sent.map_or_else(cancelled_step, |_| Ok(Step::Taken))
+    }
+
+    async fn retire(&self, id: &JobId) -> PortResult<()> {
+        let values = [(":cancelled", s(Status::Cancelled.as_str()))];
+        self.update_job(id, "REMOVE #open", "#status = :cancelled", values).await?;
+        Ok(())
+    }
+
+    async fn jobs_by_time(
+        &self,
+        initiated_by: Option<&UserId>,
+        after: Option<&(i64, JobId)>,
+        limit: usize,
+    ) -> PortResult<Vec<Job>> {
+        let (index, attribute, value) = match initiated_by {
+            Some(actor) => (BY_ACTOR, "actor", s(actor.as_str())),
+            None => (BY_TIME, "listed", s(LISTED)),
+        };
+        let start = after.map(|(created_at, id)| {
+            let mut start = job_key(id);
+            start.insert(attribute.to_owned(), value.clone());
+            start.insert("created_at".to_owned(), n(created_at));
+            start
+        });
+        let page = self
+            .client
+            .query()
+            .table_name(&self.tables.jobs)
+            .index_name(index)
+            .key_condition_expression("#of = :of")
+            .expression_attribute_names("#of", attribute)
+            .expression_attribute_values(":of", value)
+            .scan_index_forward(false)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(failed)?;
+        // The index knows the order; what a job says is read from the job itself.
+        let ids =
+            page.items.into_iter().flatten().map(|item| job_id_of(&Reader(item))).collect::<PortResult<Vec<_>>>()?;
+        let found: Vec<Option<Job>> = stream::iter(ids)
+            .map(|id| async move { self.get(&id).await })
+            .buffered(READS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn slots(&self, actor: &UserId, name: &str) -> PortResult<Slots> {
+        let got = self.client.get_item().table_name(&self.tables.jobs).set_key(Some(slot_key(actor, name)));
+        let item = got.consistent_read(true).send().await.map_err(failed)?.item;
+        item.map_or_else(|| Ok(Slots::default()), |item| Reader(item).json("slots"))
+    }
+
+    async fn repeated(&self, actor: &UserId, key: &str, now: Epoch) -> PortResult<Option<(JobId, String)>> {
+        let got = self.client.get_item().table_name(&self.tables.jobs).set_key(Some(idempotency_key(actor, key)));
+        let Some(item) = got.consistent_read(true).send().await.map_err(failed)?.item.map(Reader) else {
+            return Ok(None);
+        };
+        if item.epoch("ttl")? <= now {
+            return Ok(None);
+        }
+        Ok(Some((item.id("job_id")?, item.text("request")?.to_owned())))
     }
 
     async fn open_jobs(&self) -> PortResult<Vec<JobId>> {
@@ -394,13 +722,13 @@ impl JobStore for Dynamo {
             .send()
             .await
             .map_err(failed)?;
-        let id_of = |item| {
-            let item = Reader(item);
-            let pk = item.text("pk")?;
-            item::parse_id(pk.strip_prefix("J#").ok_or_else(|| corrupt(format!("{pk:?} is no job")))?)
-        };
-        open.items.into_iter().flatten().map(id_of).collect()
+        open.items.into_iter().flatten().map(|item| job_id_of(&Reader(item))).collect()
     }
+}
+
+fn job_id_of(item: &Reader) -> PortResult<JobId> {
+    let pk = item.text("pk")?;
+    item::parse_id(pk.strip_prefix("J#").ok_or_else(|| corrupt(format!("{pk:?} is no job")))?)
 }
 
 fn read_facts(item: &Reader) -> PortResult<Facts> {

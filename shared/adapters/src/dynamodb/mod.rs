@@ -6,10 +6,18 @@
 //! | directory | `U#user`, `C#client` | `-` | a user, a client |
 //! | directory | `GROUPS` | group id | all groups: a subtree is found by one consistent query |
 //! | directory | `M#group` | user id | members, in byte order |
+//! | directory | `ADMINS` | user id | the users who are admins, changed together with their rows |
 //! | jobs | `J#job` | `-` | the job |
 //! | jobs | `J#job` | `C#number` | a chunk's result |
+//! | jobs | `J#job` | `K#number` | where the last worker at a part of a table left off |
 //! | jobs | `J#job` | `N#0…15` | the tally, in shards so that chunks ending together do not wait for each other |
-//! | jobs | `A#job#number` | user id | the chunk's affected users, spread over partitions |
+//! | jobs | `A#job#number` | `U#user`, `C#client` | the chunk's affected owners, spread over partitions |
+//! | jobs | `L#job#number` | `U#user`, `C#client` | what a cancelled job left to the chunk's owners |
+//! | jobs | `P#job#spared`, `P#job#admins` | number | users frozen when the job was accepted, 500 to an item |
+//! | jobs | `R#actor` | name of a limit | the slots an actor has taken |
+//! | jobs | `I#actor` | hash of an `Idempotency-Key` | the job it made |
+//! | jobs | `E#actor` | `-` | the actor's emergency key, hashed |
+//! | audit | `A#day` | time and id | an entry |
 //! | denylist | `ALL` | `CUT#…`, `F#job` | global cutoffs, and the jobs whose frozen users are cut off |
 //! | denylist | `U#…`, `C#…`, `UC#…`, `S#…` | `CUT#…` | cutoffs of one scope; appended, never replaced |
 //! | denylist | `T#token` | `-` | a revoked token |
@@ -17,10 +25,12 @@
 //! | denylist | `F#job` | first user of the chunk | at most 100 frozen users: the durable form of their cutoffs |
 //! | denylist | `GENERATION` | `-` | what a complete cache carries |
 
+mod audit;
 mod denylist;
 mod directory;
 mod item;
 mod jobs;
+mod keys;
 mod records;
 mod tokens;
 

@@ -1,13 +1,19 @@
 //! Records from elsewhere: conditional on their time, so that late and repeated ones change nothing.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use domain::ports::{Applied, PortResult, RecordStore};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, PutRequest, TransactWriteItem, Update, WriteRequest};
+use domain::directory::User;
+use domain::ids::UserId;
+use domain::ports::{Applied, PortResult, RecordStore, Step};
 use domain::records::{Change, Entity, Key, Record};
 use domain::token::{Owner, SessionRow, TokenRow};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::directory::ADMINS;
 use super::item::{self, Item, corrupt, failed, key, n, s};
+use super::jobs::{cancelled_step, transact_update};
 use super::tokens::{row_key, session_attributes, token_attributes};
 use super::{Dynamo, RETENTION_SECONDS};
 
@@ -95,6 +101,11 @@ fn row(record: &Record) -> PortResult<Row> {
     })
 }
 
+fn put_request(item: Item) -> PortResult<WriteRequest> {
+    let put = PutRequest::builder().set_item(Some(item)).build().map_err(|cause| corrupt(cause.to_string()))?;
+    Ok(WriteRequest::builder().put_request(put).build())
+}
+
 impl Dynamo {
     fn table_of(&self, row: &Row) -> &str {
         if row.tokens_table { &self.tables.tokens } else { &self.tables.directory }
@@ -111,11 +122,16 @@ impl Dynamo {
                 let set = row.attributes.clone().into_iter().filter_map(|(name, value)| Some((name, value?)));
                 item.extend(set.chain(row.once.clone()).map(|(name, value)| (name.to_owned(), value)));
                 item.insert("at".to_owned(), n(record.at));
-                let put = PutRequest::builder().set_item(Some(item)).build();
-                let put = put.map_err(|cause| corrupt(cause.to_string()))?;
-                Ok((self.table_of(&row).to_owned(), WriteRequest::builder().put_request(put).build()))
+                let mut writes = vec![(self.table_of(&row).to_owned(), put_request(item)?)];
+                if let Some((user, true)) = says_admin(&record.change) {
+                    writes.push((self.tables.directory.clone(), put_request(key(ADMINS, user.as_str()))?));
+                }
+                Ok(writes)
             })
-            .collect::<PortResult<_>>()?;
+            .collect::<PortResult<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect();
         stream::iter(rows.chunks(BATCH).map(<[_]>::to_vec))
             .map(|batch| self.write_batch(batch))
             .buffer_unordered(BATCHES_AT_ONCE)
@@ -124,7 +140,7 @@ impl Dynamo {
     }
 
     async fn write_batch(&self, batch: Vec<(String, WriteRequest)>) -> PortResult<()> {
-        let mut left = std::collections::HashMap::<String, Vec<WriteRequest>>::new();
+        let mut left = HashMap::<String, Vec<WriteRequest>>::new();
         for (table, write) in batch {
             left.entry(table).or_default().push(write);
         }
@@ -142,41 +158,100 @@ impl Dynamo {
     }
 }
 
-#[async_trait]
-impl RecordStore for Dynamo {
-    async fn apply(&self, record: &Record) -> PortResult<Applied> {
-        let row = row(record)?;
+/// An update that applies a row's attributes, if they are newer than what is stored.
+struct Expression {
+    update: String,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Expression {
+    fn of(row: &Row, at: i64) -> Self {
         let mut set = vec!["#at = :at".to_owned()];
         let mut remove = Vec::new();
-        let mut update = self
-            .client
-            .update_item()
-            .table_name(self.table_of(&row))
-            .set_key(Some(row.key.clone()))
-            .condition_expression(NEWER)
-            .expression_attribute_names("#at", "at")
-            .expression_attribute_values(":at", n(record.at));
-        for (index, (name, value)) in row.attributes.into_iter().enumerate() {
-            update = update.expression_attribute_names(format!("#a{index}"), name);
+        let mut names = HashMap::from([("#at".to_owned(), "at".to_owned())]);
+        let mut values = HashMap::from([(":at".to_owned(), n(at))]);
+        for (index, (name, value)) in row.attributes.iter().enumerate() {
+            names.insert(format!("#a{index}"), (*name).to_owned());
             match value {
                 Some(value) => {
                     set.push(format!("#a{index} = :a{index}"));
-                    update = update.expression_attribute_values(format!(":a{index}"), value);
+                    values.insert(format!(":a{index}"), value.clone());
                 }
                 None => remove.push(format!("#a{index}")),
             }
         }
-        for (index, (name, value)) in row.once.into_iter().enumerate() {
+        for (index, (name, value)) in row.once.iter().enumerate() {
             set.push(format!("#o{index} = if_not_exists(#o{index}, :o{index})"));
-            update = update
-                .expression_attribute_names(format!("#o{index}"), name)
-                .expression_attribute_values(format!(":o{index}"), value);
+            names.insert(format!("#o{index}"), (*name).to_owned());
+            values.insert(format!(":o{index}"), value.clone());
         }
-        let mut expression = format!("SET {}", set.join(", "));
+        let mut update = format!("SET {}", set.join(", "));
         if !remove.is_empty() {
-            expression = format!("{expression} REMOVE {}", remove.join(", "));
+            update = format!("{update} REMOVE {}", remove.join(", "));
         }
-        match update.update_expression(expression).send().await {
+        Self { update, names, values }
+    }
+}
+
+/// What a record says of a user's being an admin; none if it is not about a user.
+fn says_admin(change: &Change) -> Option<(&UserId, bool)> {
+    match change {
+        Change::Upsert(Entity::User(user)) => Some((&user.id, User::from(user.clone()).is_admin())),
+        Change::Delete(Key::User(gone)) => Some((&gone.id, false)),
+        _ => None,
+    }
+}
+
+impl Dynamo {
+    /// Changes a user's row and the list of admins together: a job that spares admins must not see one without the
+    /// other.
+    async fn apply_user(&self, row: Row, change: Expression, user: &UserId, is_admin: bool) -> PortResult<Applied> {
+        let table = &self.tables.directory;
+        let update = Update::builder()
+            .table_name(table)
+            .set_key(Some(row.key))
+            .condition_expression(NEWER)
+            .update_expression(change.update)
+            .set_expression_attribute_names(Some(change.names))
+            .set_expression_attribute_values(Some(change.values));
+        let listed = key(ADMINS, user.as_str());
+        let admin = TransactWriteItem::builder();
+        let admin = if is_admin {
+            let put = Put::builder().table_name(table).set_item(Some(listed)).build();
+            admin.put(put.map_err(|cause| corrupt(cause.to_string()))?)
+        } else {
+            let delete = Delete::builder().table_name(table).set_key(Some(listed)).build();
+            admin.delete(delete.map_err(|cause| corrupt(cause.to_string()))?)
+        };
+        let sent = self.client.transact_write_items().transact_items(transact_update(update)?);
+        Ok(match sent.transact_items(admin.build()).send().await.map_or_else(cancelled_step, |_| Ok(Step::Taken))? {
+            Step::Taken => Applied::Written,
+            Step::Lost => Applied::Stale,
+        })
+    }
+}
+
+#[async_trait]
+impl RecordStore for Dynamo {
+    async fn apply(&self, record: &Record) -> PortResult<Applied> {
+        let row = row(record)?;
+        let change = Expression::of(&row, record.at);
+        if let Some((user, is_admin)) = says_admin(&record.change) {
+            return self.apply_user(row, change, user, is_admin).await;
+        }
+        let sent = self
+            .client
+            .update_item()
+            .table_name(self.table_of(&row))
+            .set_key(Some(row.key))
+            .condition_expression(NEWER)
+            .update_expression(change.update)
+            .set_expression_attribute_names(Some(change.names))
+            .set_expression_attribute_values(Some(change.values))
+            .send()
+            .await;
+        match sent {
             Ok(_) => Ok(Applied::Written),
             Err(error) if item::condition_failed(&error) => Ok(Applied::Stale),
             Err(error) => Err(failed(error)),

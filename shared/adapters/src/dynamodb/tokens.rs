@@ -1,13 +1,32 @@
 //! Token and session rows.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use domain::ids::{SessionId, TokenId, UserId};
-use domain::ports::{PortResult, TokenStore};
+use domain::ids::{ClientId, SessionId, TokenId, UserId};
+use domain::ports::{CLIENT_SHARDS, Page, PortResult, TokenStore};
 use domain::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenKind, TokenRow};
+use sha2::{Digest as _, Sha256};
 
 use super::item::{self, Item, Reader, corrupt, failed, n, parse_id, s};
 use super::{Dynamo, RETENTION_SECONDS};
+
+/// The index that finds a client's tokens, spread over [`CLIENT_SHARDS`] partitions for each.
+const BY_CLIENT: &str = "by-client";
+/// Rows of the index in one page: about as many owners are read and settled before the next checkpoint.
+const OWNERS_PER_PAGE: i32 = 200;
+
+/// Where a client's tokens of one owner are in the index.
+fn client_shard(client: &ClientId, shard: u32) -> String {
+    format!("{shard:02}#{client}")
+}
+
+/// The shard of an owner: the same for all clients.
+fn shard_of(owner: &Owner) -> u32 {
+    let hash = Sha256::digest(owner_key(owner).as_bytes());
+    u32::from(hash[0]) % CLIENT_SHARDS
+}
 
 /// The index that finds opaque tokens by their id. JWTs carry their user and are not in it.
 pub(super) const BY_OPAQUE_ID: &str = "by-opaque-id";
@@ -23,7 +42,7 @@ pub(super) fn row_key(owner: &Owner, item: String) -> Item {
     Item::from([("owner".to_owned(), s(owner_key(owner))), ("item".to_owned(), s(item))])
 }
 
-fn read_owner(text: &str) -> PortResult<Owner> {
+pub(super) fn read_owner(text: &str) -> PortResult<Owner> {
     match text.split_once('#') {
         Some(("U", user)) => parse_id(user).map(Owner::User),
         Some(("C", client)) => parse_id(client).map(Owner::Service),
@@ -83,6 +102,32 @@ fn is_tombstone(item: &Reader) -> bool {
     item.text_opt("kind").is_none() && item.number_opt::<i64>("started_at").ok().flatten().is_none()
 }
 
+fn add_row(holdings: &mut Holdings, item: &Reader) -> PortResult<()> {
+    if is_tombstone(item) {
+        return Ok(());
+    }
+    if item.text("item")?.starts_with("T#") {
+        holdings.tokens.push(read_token(item)?);
+    } else {
+        holdings.sessions.push(read_session(item)?);
+    }
+    Ok(())
+}
+
+/// Where a scan or query goes on: its key attributes, all of which are texts.
+fn write_start(last: &Reader) -> PortResult<String> {
+    let names: Vec<&String> = last.0.keys().collect();
+    let key = names.into_iter().map(|name| Ok((name.as_str(), last.text(name)?)));
+    let key: BTreeMap<&str, &str> = key.collect::<PortResult<_>>()?;
+    serde_json::to_string(&key).map_err(|cause| corrupt(cause.to_string()))
+}
+
+fn read_start(from: &str) -> PortResult<Item> {
+    let key: BTreeMap<String, String> =
+        serde_json::from_str(from).map_err(|cause| corrupt(format!("place in a table: {cause}")))?;
+    Ok(key.into_iter().map(|(name, text)| (name, s(text))).collect())
+}
+
 impl Dynamo {
     async fn row(&self, key: Item) -> PortResult<Option<Reader>> {
         let got = self.client.get_item().table_name(&self.tables.tokens).set_key(Some(key)).consistent_read(true);
@@ -101,17 +146,76 @@ impl TokenStore for Dynamo {
         let mut items = query.into_paginator().items().send();
         let mut holdings = Holdings::default();
         while let Some(item) = items.next().await {
-            let item = Reader(item.map_err(failed)?);
-            if is_tombstone(&item) {
-                continue;
-            }
-            if item.text("item")?.starts_with("T#") {
-                holdings.tokens.push(read_token(&item)?);
-            } else {
-                holdings.sessions.push(read_session(&item)?);
-            }
+            add_row(&mut holdings, &Reader(item.map_err(failed)?))?;
         }
         Ok(holdings)
+    }
+
+    async fn segment(&self, part: u32, of: u32, from: Option<&str>) -> PortResult<Page<(Owner, Holdings)>> {
+        let page = self
+            .client
+            .scan()
+            .table_name(&self.tables.tokens)
+            .consistent_read(true)
+            .segment(i32::try_from(part).unwrap_or(i32::MAX))
+            .total_segments(i32::try_from(of).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(from.map(read_start).transpose()?)
+            .send()
+            .await
+            .map_err(failed)?;
+        let mut rows: BTreeMap<String, Holdings> = BTreeMap::new();
+        // Rows of one owner lie together, so that only those at the page's ends may go on elsewhere.
+        let mut ends = BTreeSet::new();
+        let items = page.items.unwrap_or_default();
+        let last = items.len().saturating_sub(1);
+        for (index, item) in items.into_iter().map(Reader).enumerate() {
+            let owner = item.text("owner")?.to_owned();
+            let begins_elsewhere = index == 0 && from.is_some();
+            let ends_elsewhere = index == last && page.last_evaluated_key.is_some();
+            if begins_elsewhere || ends_elsewhere {
+                ends.insert(owner.clone());
+            }
+            add_row(rows.entry(owner).or_default(), &item)?;
+        }
+        let mut items = Vec::with_capacity(rows.len());
+        for (owner, holdings) in rows {
+            let whole = !ends.contains(&owner);
+            let owner = read_owner(&owner)?;
+            let holdings = if whole { holdings } else { self.holdings(&owner).await? };
+            items.push((owner, holdings));
+        }
+        let next = page.last_evaluated_key.map(|last| write_start(&Reader(last))).transpose()?;
+        Ok(Page { items, next })
+    }
+
+    async fn owners_at(&self, client: &ClientId, shard: u32, from: Option<&str>) -> PortResult<Page<Owner>> {
+        let page = self
+            .client
+            .query()
+            .table_name(&self.tables.tokens)
+            .index_name(BY_CLIENT)
+            .key_condition_expression("client_shard = :shard")
+            .expression_attribute_values(":shard", s(client_shard(client, shard)))
+            .limit(OWNERS_PER_PAGE)
+            .set_exclusive_start_key(from.map(read_start).transpose()?)
+            .send()
+            .await
+            .map_err(failed)?;
+        let owners: BTreeSet<String> = page
+            .items
+            .into_iter()
+            .flatten()
+            .map(|item| Reader(item).text("owner").map(str::to_owned))
+            .collect::<PortResult<_>>()?;
+        let items = owners.iter().map(|owner| read_owner(owner)).collect::<PortResult<_>>()?;
+        let next = page.last_evaluated_key.map(|last| write_start(&Reader(last))).transpose()?;
+        Ok(Page { items, next })
+    }
+
+    async fn rows(&self) -> PortResult<u64> {
+        let described = self.client.describe_table().table_name(&self.tables.tokens).send().await.map_err(failed)?;
+        let rows = described.table.and_then(|table| table.item_count).unwrap_or_default();
+        Ok(rows.max(0).cast_unsigned())
     }
 
     async fn token(&self, owner: &Owner, id: &TokenId) -> PortResult<Option<TokenRow>> {
@@ -195,6 +299,7 @@ pub(super) fn token_attributes(row: &TokenRow) -> Vec<(&'static str, Option<Attr
     vec![
         ("kind", Some(s(row.kind.as_str()))),
         ("client", Some(s(row.client.as_str()))),
+        ("client_shard", Some(s(client_shard(&row.client, shard_of(&row.owner))))),
         ("sid", row.session.as_ref().map(|session| s(session.as_str()))),
         ("opaque_id", row.opaque.then(|| s(row.id.as_str()))),
         ("iat", Some(n(row.issued_at.0))),
