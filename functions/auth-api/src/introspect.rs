@@ -9,21 +9,25 @@ use domain::token::TokenKind;
 use lambda_kit::json::{is_media_type, read_body};
 use lambda_kit::metrics::{self, Unit};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::oauth_error::OauthError;
+use crate::oauth_error::{OauthAnswer, OauthError};
 use crate::{Deps, clients};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The request of RFC 7662 §2.1.
-#[derive(Deserialize)]
-struct IntrospectionRequest {
+#[derive(Deserialize, ToSchema)]
+pub struct IntrospectionRequest {
+    /// The token to tell about.
+    #[schema(required = true, nullable = false, min_length = 1)]
     token: Option<String>,
 }
 
 /// The answer of RFC 7662 §2.2. Of a token that is not good nothing but that is said.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Introspection {
+    /// Whether the token is good.
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
@@ -47,17 +51,21 @@ pub struct Introspection {
     jti: Option<String>,
 }
 
-/// The request of `token/validate`.
-#[derive(Deserialize)]
-struct ValidationRequest {
+/// The request of `token/validate`: one of the two.
+#[derive(Deserialize, ToSchema)]
+pub struct ValidationRequest {
+    /// An access token.
     access_token: Option<String>,
+    /// A refresh token; of both this one is looked at.
     refresh_token: Option<String>,
 }
 
 /// Its answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Validation {
+    /// Whether the token is good.
     valid: bool,
+    /// Roughly why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
@@ -117,7 +125,11 @@ async fn inspect(deps: &Deps, token: String) -> Result<Inspected, OauthError> {
     Ok(inspected)
 }
 
-/// Tells an authenticated client about a token.
+/// Tells an authenticated client about a token (RFC 7662).
+#[utoipa::path(post, path = "/oauth/introspect", tag = "tokens", security(("client" = [])),
+    request_body(content = IntrospectionRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "What is known of the token; of one that is not good only that.", body = Introspection), OauthAnswer),
+)]
 pub async fn introspect(State(deps): State<Deps>, request: Request) -> Result<Json<Introspection>, OauthError> {
     clients::authenticate(deps.directory.as_ref(), request.headers()).await?;
     if !is_media_type(request.headers(), FORM) {
@@ -133,6 +145,9 @@ pub async fn introspect(State(deps): State<Deps>, request: Request) -> Result<Js
 }
 
 /// Tells an authenticated client whether a token is valid, and roughly why not.
+#[utoipa::path(post, path = "/oauth/token/validate", tag = "tokens", security(("client" = [])), request_body = ValidationRequest,
+    responses((status = 200, description = "Whether the token is good.", body = Validation), OauthAnswer),
+)]
 pub async fn validate(State(deps): State<Deps>, request: Request) -> Result<Json<Validation>, OauthError> {
     clients::authenticate(deps.directory.as_ref(), request.headers()).await?;
     if !is_media_type(request.headers(), "application/json") {

@@ -9,11 +9,12 @@ mod oauth_error;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
 use domain::inspect::Inspector;
 use domain::ports::Directory;
 use domain::time::Clock;
 use lambda_kit::problem;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -26,13 +27,23 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
 }
 
+/// The calls, each with its description.
+fn calls() -> OpenApiRouter<Deps> {
+    OpenApiRouter::new()
+        .routes(routes!(introspect::introspect))
+        .routes(routes!(introspect::validate))
+        .routes(routes!(health))
+}
+
+/// This function's part of the OpenAPI document, made from the types of its handlers (`[API-10]`).
+pub fn described() -> utoipa::openapi::OpenApi {
+    calls().into_openapi()
+}
+
 /// All calls of this function, open to pages of these origins.
 pub fn router(deps: Deps, cors_origins: &[String]) -> Router {
     let cors = lambda_kit::cors::layer(cors_origins);
-    Router::new()
-        .route("/oauth/introspect", post(introspect::introspect))
-        .route("/oauth/token/validate", post(introspect::validate))
-        .route("/health", get(health))
+    Router::from(calls())
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(axum::middleware::from_fn(problem::layer))
@@ -40,7 +51,17 @@ pub fn router(deps: Deps, cors_origins: &[String]) -> Router {
         .with_state(deps)
 }
 
+/// How the function is.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+struct Health {
+    /// `healthy`
+    status: &'static str,
+    /// `batch-logout`
+    service: &'static str,
+}
+
 /// `GET /health`: the function runs. It asks nobody, so that a monitor cannot load the stores.
-async fn health() -> axum::Json<serde_json::Value> {
-    axum::Json(serde_json::json!({ "status": "healthy", "service": "batch-logout" }))
+#[utoipa::path(get, path = "/health", tag = "service", security(()), responses((status = 200, description = "The function runs.", body = Health)))]
+async fn health() -> axum::Json<Health> {
+    axum::Json(Health { status: "healthy", service: "batch-logout" })
 }

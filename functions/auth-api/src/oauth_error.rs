@@ -3,6 +3,42 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use lambda_kit::problem::ProblemDocument;
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
+
+/// An error as callers see it (RFC 6749 §5.2).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OauthErrorDocument {
+    /// The error's code.
+    error: &'static str,
+    /// What is wrong, in words.
+    error_description: &'static str,
+}
+
+/// What every call of this kind may answer when something is wrong, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "describes what the handlers answer")]
+pub enum OauthAnswer {
+    /// A parameter is missing or wrong.
+    #[response(status = 400)]
+    InvalidRequest(OauthErrorDocument),
+    /// Client authentication failed.
+    #[response(status = 401, headers(("WWW-Authenticate" = String, description = "How to authenticate.")))]
+    InvalidClient(OauthErrorDocument),
+    /// The body is too large.
+    #[response(status = 413)]
+    TooLarge(OauthErrorDocument),
+    /// The body is of another type than the call takes.
+    #[response(status = 415)]
+    UnsupportedMediaType(OauthErrorDocument),
+    /// The stage's throttle.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(ProblemDocument),
+    /// Nobody can tell at the moment; treat the token as refused.
+    #[response(status = 503, headers(("Retry-After" = u64, description = "Seconds to wait.")))]
+    Unavailable(OauthErrorDocument),
+}
 
 /// An OAuth error.
 #[derive(Debug)]
@@ -42,7 +78,7 @@ impl IntoResponse for OauthError {
                 "Whether the token is good cannot be told at the moment; treat it as refused.",
             ),
         };
-        let body = serde_json::json!({ "error": code, "error_description": description });
+        let body = OauthErrorDocument { error: code, error_description: description };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {

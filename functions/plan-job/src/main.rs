@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, sqs::Sqs};
-use domain::{plan::Planner, source::SystemIds, time::SystemClock};
+use domain::{effect::Effector, plan::Planner, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 use lambda_runtime::service_fn;
 
@@ -12,10 +12,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (aws, clock) = (aws::config().await, Arc::new(SystemClock));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
-    let queue = Arc::new(Sqs::new(&aws, config::plan_queue()?, config::chunk_queue()?));
+    let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), Some(config::chunk_queues()?)));
     tokio::join!(store.warm_up(), cache.warm_up());
-    let (ids, limits) = (Arc::new(SystemIds), config::limits()?);
-    let (directory, jobs, denylist) = (store.clone(), store.clone(), store);
-    let planner = Planner { directory, jobs, denylist, cache, queue, clock, ids, limits };
+    let (jobs, denylist, ids, limits) = (store.clone(), store.clone(), Arc::new(SystemIds), config::limits()?);
+    let effector = Effector { jobs, denylist, cache, clock, ids, limits };
+    let planner = Planner { directory: store.clone(), tokens: store, effector, queue };
     lambda_runtime::run(service_fn(|event| plan_job::handle(event, &planner))).await
 }

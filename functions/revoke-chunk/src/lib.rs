@@ -1,8 +1,9 @@
-//! Settles one chunk per message: token rows, sessions, affected users, counts.
+//! Settles one chunk per message: token rows, sessions, affected users, counts. Of a chunk that is a part of a table
+//! or index, as much as there is time for; the rest is another message.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use domain::messages::ChunkMessage;
-use domain::settle::Settler;
+use domain::settle::{Settled, Settler};
 use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 
@@ -12,9 +13,11 @@ pub const MAX_RECEIVES: u32 = 5;
 
 /// Works through a batch of chunk messages.
 pub async fn handle(event: LambdaEvent<SqsEvent>, settler: &Settler) -> Result<SqsBatchResponse, Error> {
+    let deadline = batch::deadline(&event.context);
     Ok(batch::run(event.payload, |message| async move {
         let chunk = ChunkMessage::parse(&message.body)?.chunk;
-        if let Some(closed) = settler.settle(&chunk, message.receives >= MAX_RECEIVES).await? {
+        let settled = settler.settle(&chunk, message.receives >= MAX_RECEIVES, deadline).await?;
+        if let Settled::Through(Some(closed)) = settled {
             metrics::job_ended(settler.clock.as_ref(), &closed);
         }
         Ok(())

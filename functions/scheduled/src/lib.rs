@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use domain::accept::Acceptor;
 use domain::guard;
 use domain::ports::{DenylistCache, DenylistStore};
 use domain::redrive::Redriver;
+use domain::settings::CleanUp;
 use domain::source::IdSource;
 use domain::time::Clock;
 use lambda_kit::metrics;
@@ -16,6 +18,10 @@ use serde::{Deserialize, Serialize};
 pub struct Deps {
     /// The re-drive.
     pub redriver: Redriver,
+    /// The door through which the clean-up makes its jobs.
+    pub acceptor: Acceptor,
+    /// What the clean-up ends.
+    pub clean_up: CleanUp,
     /// The durable denylist.
     pub denylist: Arc<dyn DenylistStore>,
     /// Redis.
@@ -34,6 +40,8 @@ pub enum Task {
     Redrive,
     /// Every minute: renew the complete cache's lease, rebuild any other.
     CacheGuard,
+    /// Every day: end tokens that are too old or unused for too long.
+    CleanUp,
 }
 
 /// What was done, for whoever started it by hand.
@@ -56,6 +64,11 @@ pub enum Report {
         /// What it found.
         outcome: String,
     },
+    /// Of the clean-up.
+    CleanUp {
+        /// The day's jobs, whether they were made now or before.
+        jobs: Vec<String>,
+    },
 }
 
 /// Does one task.
@@ -71,6 +84,10 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             let (store, cache) = (deps.denylist.as_ref(), deps.cache.as_ref());
             let outcome = guard::guard(store, cache, deps.clock.as_ref(), deps.ids.as_ref()).await?;
             Report::CacheGuard { outcome: format!("{outcome:?}") }
+        }
+        Task::CleanUp => {
+            let jobs = domain::clean_up::clean_up(&deps.acceptor, deps.clean_up).await?;
+            Report::CleanUp { jobs: jobs.iter().map(ToString::to_string).collect() }
         }
     };
     tracing::info!(?report, "scheduled task done");

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, sqs::Sqs};
+use domain::{accept::Acceptor, audit::Auditor, effect::Effector, estimate::Estimator};
 use domain::{redrive::Redriver, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 use lambda_runtime::service_fn;
@@ -10,11 +11,18 @@ use scheduled::Deps;
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
-    let (aws, clock) = (aws::config().await, Arc::new(SystemClock));
+    let (aws, clock, ids) = (aws::config().await, Arc::new(SystemClock), Arc::new(SystemIds));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
-    let queue = Arc::new(Sqs::new(&aws, config::plan_queue()?, config::chunk_queue()?));
-    let redriver = Redriver { jobs: store.clone(), denylist: store.clone(), queue, clock: clock.clone() };
-    let deps = Deps { redriver, denylist: store, cache, clock, ids: Arc::new(SystemIds) };
+    let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), Some(config::chunk_queues()?)));
+    let (jobs, denylist, limits) = (store.clone(), store.clone(), config::limits()?);
+    let redriver = Redriver { jobs: jobs.clone(), denylist, queue: queue.clone(), clock: clock.clone() };
+    let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids: ids.clone() };
+    let denylist = store.clone();
+    let effector = Effector { jobs, denylist, cache: cache.clone(), clock: clock.clone(), ids: ids.clone(), limits };
+    let estimator = Estimator { directory: store.clone(), tokens: store.clone() };
+    let acceptor = Acceptor { directory: store.clone(), estimator, effector, queue, auditor };
+    let clean_up = config::clean_up()?;
+    let deps = Deps { redriver, acceptor, clean_up, denylist: store, cache, clock, ids };
     lambda_runtime::run(service_fn(|event| scheduled::handle(event, &deps))).await
 }

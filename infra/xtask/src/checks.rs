@@ -58,6 +58,12 @@ pub fn bench(settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes the OpenAPI document from the handlers' types.
+pub fn openapi(settings: &Settings) -> Result<ExitCode> {
+    cargo(settings, &["run", "--package", "tests", "--features", "openapi", "--bin", "openapi"])?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs every lint, all of them even if one finds something.
 pub fn lint(settings: &Settings) -> Result<()> {
     let failed: Vec<Failure> = [

@@ -41,6 +41,8 @@ enum Task {
     Import(Rest),
     /// Builds for release and measures; prints the figures of the README
     Bench,
+    /// Writes the OpenAPI document from the handlers' types
+    Openapi,
     /// Runs all tests against the local stack
     Test(Rest),
     /// Checks format, lints, dependencies and the template
@@ -93,6 +95,7 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
             return stack::ops(settings, "demo", &rest.args);
         }
         Task::Bench => return checks::bench(settings),
+        Task::Openapi => return checks::openapi(settings),
         Task::Token(rest) => return on_running_stack(settings, "token", &rest.args),
         Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),

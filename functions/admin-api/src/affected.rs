@@ -1,0 +1,102 @@
+//! `GET /jobs/{id}/affected-users`: who lost what to a job.
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, Request, State};
+use chrono::{DateTime, Utc};
+use domain::ids::JobId;
+use domain::job::Facts;
+use domain::lists::{AffectedLine, NoPage};
+use lambda_kit::problem::{Problem, ProblemDocument};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::Deps;
+use crate::answers::EveryAnswer;
+use crate::paging::{self, Paging};
+use crate::refusal::{self, Asked};
+
+/// Which part of the list is wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Items on a page.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// What somebody lost to a job.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AffectedUser {
+    /// The user; null for all service tokens together, which come last.
+    user_id: Option<String>,
+    /// Access tokens revoked.
+    access_tokens_revoked: u64,
+    /// Refresh tokens revoked.
+    refresh_tokens_revoked: u64,
+    /// Sessions ended.
+    sessions_terminated: u64,
+    /// When that was noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processed_at: Option<DateTime<Utc>>,
+}
+
+impl AffectedUser {
+    fn new(user_id: Option<String>, facts: Facts, processed_at: Option<DateTime<Utc>>) -> Self {
+        Self {
+            user_id,
+            access_tokens_revoked: facts.access_tokens,
+            refresh_tokens_revoked: facts.refresh_tokens,
+            sessions_terminated: facts.sessions,
+            processed_at,
+        }
+    }
+}
+
+impl From<AffectedLine> for AffectedUser {
+    fn from(line: AffectedLine) -> Self {
+        match line {
+            AffectedLine::User(line) => Self::new(Some(line.user.to_string()), line.facts, Some(line.processed_at)),
+            AffectedLine::Service(facts) => Self::new(None, facts, None),
+        }
+    }
+}
+
+/// A page of affected users, chunk by chunk.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AffectedPage {
+    /// The users.
+    items: Vec<AffectedUser>,
+    /// Asks for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// Who lost what to a job. Its sum is the job's statistics. A page may hold fewer than `limit` before the last.
+#[utoipa::path(get, path = "/jobs/{id}/affected-users", tag = "jobs", params(("id" = String, Path, description = "The job."), Wanted), responses(
+    (status = 200, description = "A page of affected users.", body = AffectedPage),
+    (status = 404, description = "There is no such job, or it is not the caller's to see.", body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 422, description = "A parameter is wrong.", body = ProblemDocument, content_type = "application/problem+json"),
+    EveryAnswer,
+))]
+pub async fn list(
+    State(deps): State<Deps>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Json<AffectedPage>, Problem> {
+    let caller = deps.callers.user(request.headers()).await?;
+    let asked = Asked::of(&request);
+    let wanted: Wanted = paging::query(query.as_deref())?;
+    let paging = Paging::new(wanted.limit, wanted.cursor)?;
+    let id = JobId::parse(id).map_err(|_| refusal::no_page(NoPage::Unknown))?;
+    match deps.lister.affected(&caller, &id, paging.limit, paging.cursor.as_deref()).await {
+        Ok(page) => Ok(Json(AffectedPage {
+            items: page.items.into_iter().map(Into::into).collect(),
+            next_cursor: page.next_cursor,
+        })),
+        Err(error) => Err(asked.refused(&deps, &caller, &id, error).await),
+    }
+}
