@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::check::Degraded;
+use domain::conditions::Conditions;
 use domain::decision::{Refusal, TokenFacts};
 use domain::guard::Guarded;
 use domain::ids::{GroupId, UserId};
-use domain::job::{Conditions, Job};
-use domain::ports::{DenylistCache as _, JobStore as _};
+use domain::job::Job;
+use domain::ports::{DenylistCache as _, JobStore as _, NewJob};
 use domain::testing::contract;
 use domain::time::{Clock as _, SystemClock};
 use tests::company::{self, Member, Shape, SignIn, group_name, user_name};
@@ -37,7 +38,7 @@ async fn fleet(store: &Store, redis: &RedisServer, now: DateTime<Utc>) -> (RealF
     let conditions =
         Conditions::GroupBased { group_id: group_id.clone(), include_subgroups: false, exclude_admin_users: true };
     let job = Job { conditions, ..contract::job("job", &group_id, now) };
-    fleet.store.create(&job).await.unwrap();
+    fleet.store.create(NewJob::plain(&job)).await.unwrap();
     (fleet, job)
 }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::accept::{Acceptor, Refused, Request};
-use domain::directory::User;
-use domain::ids::{GroupId, JobId, UserId};
-use domain::job::{ChunkRef, Conditions, Facts, Job, Priority, Status};
-use domain::ports::{DenylistCache, JobStore as _};
+use domain::conditions::Conditions;
+use domain::ids::{GroupId, UserId};
+use domain::job::{ChunkRef, Facts, Fate, Job, Status};
+use domain::ports::{DenylistCache, JobStore as _, NewJob};
 use domain::testing::contract;
 use domain::time::{Clock as _, Epoch};
 use domain::token::Owner;
@@ -16,7 +15,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use tests::company::{self, Shape, group_name, oracle, scan, shapes, user_name};
 use tests::environment::unique;
-use tests::fleet::{AllPorts, Fleet, LIMITS};
+use tests::fleet::{AllPorts, Fleet};
 use tests::redis_server::RedisServer;
 use tests::store::Store;
 
@@ -24,6 +23,11 @@ const NOW: i64 = 1_900_000_000;
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(NOW, 0).unwrap()
+}
+
+/// A deadline that gives all the time it needs.
+fn later() -> DateTime<Utc> {
+    now() + TimeDelta::hours(1)
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -44,9 +48,9 @@ fn group_job(name: &str, group: &str, subgroups: bool, spare_admins: bool) -> Jo
 async fn recorded<S: AllPorts>(store: &S, run: &str, users: usize, job: &Job) -> BTreeMap<usize, Facts> {
     let mut recorded = BTreeMap::new();
     for chunk in 0..job.plan.chunks {
-        for (user, facts) in store.affected(&job.id, chunk).await.unwrap() {
-            let number = (0..users).find(|number| user_name(run, *number) == user).unwrap();
-            assert!(recorded.insert(number, facts).is_none(), "SCOPE-1: {user} is in two chunks");
+        for (user, facts) in store.affected(&job.id, chunk, Fate::Lost).await.unwrap() {
+            let number = (0..users).find(|number| Some(&user_name(run, *number)) == user.user()).unwrap();
+            assert!(recorded.insert(number, facts).is_none(), "SCOPE-1: {user:?} is in two chunks");
         }
     }
     recorded
@@ -62,14 +66,14 @@ async fn check<S: AllPorts, C: DenylistCache + 'static>(
     let run = unique("c");
     company::write(fleet.store.as_ref(), &run, shape, NOW).await;
     let job = group_job(&run, &group_name(&run, group), subgroups, spare_admins);
-    fleet.store.create(&job).await.unwrap();
+    fleet.store.create(NewJob::plain(&job)).await.unwrap();
     let chunks = fleet.plan(&job.id).await;
     assert!(fleet.job(&job.id).await.effective_at.is_some());
 
     let expected = oracle(shape, group, subgroups, spare_admins);
     check_verifiers(fleet, &run, shape, &expected, (group, subgroups, spare_admins)).await;
     for chunk in order(chunks) {
-        fleet.settler().settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, false).await.unwrap();
     }
 
     let job = fleet.job(&job.id).await;
@@ -78,7 +82,7 @@ async fn check<S: AllPorts, C: DenylistCache + 'static>(
     assert_eq!(scan(fleet.store.as_ref(), &run, users, &job.id).await, expected, "the rows");
     assert_eq!(recorded(fleet.store.as_ref(), &run, users, &job).await, expected, "the affected users");
     let statistics = fleet.store.tally(&job.id).await.unwrap().statistics;
-    assert_eq!(statistics, expected.values().copied().collect(), "SCOPE-7: the statistics");
+    assert_eq!(statistics, company::sum(expected.values()), "SCOPE-7: the statistics");
 }
 
 /// While nothing is settled yet, every verifier already refuses exactly what the job covers.
@@ -189,12 +193,12 @@ async fn cut_6_workers_at_the_same_chunk_at_once_count_once() {
     fleet.guard().await.unwrap();
     let shape = large(&fleet, "big").await;
     let job = group_job("big", &group_name("big", 0), true, true);
-    fleet.store.create(&job).await.unwrap();
+    fleet.store.create(NewJob::plain(&job)).await.unwrap();
     let chunks = fleet.plan(&job.id).await;
     assert_eq!(chunks.len(), 11);
     let settler = fleet.settler();
     let all = thrice(chunks);
-    let settled = futures::future::join_all(all.iter().map(|chunk| settler.settle(chunk, false))).await;
+    let settled = futures::future::join_all(all.iter().map(|chunk| settler.settle(chunk, false, later()))).await;
     assert!(settled.iter().all(Result::is_ok));
     let expected = oracle(&shape, 0, true, true);
     assert_eq!(expected.len(), 1_049);
@@ -209,20 +213,20 @@ async fn a_chunk_that_fails_for_good_fails_the_job_and_settling_it_later_complet
     fleet.guard().await.unwrap();
     large(&fleet, "big").await;
     let job = group_job("big", &group_name("big", 0), true, true);
-    fleet.store.create(&job).await.unwrap();
+    fleet.store.create(NewJob::plain(&job)).await.unwrap();
     let mut chunks = fleet.plan(&job.id).await;
     // Its frozen users cannot be read: the chunk's store is away.
     let lost = chunks.pop().unwrap();
     for chunk in &chunks {
-        fleet.settler().settle(chunk, false).await.unwrap();
+        fleet.settle(chunk, false).await.unwrap();
     }
     let broken = domain::settle::Settler { tokens: std::sync::Arc::new(down()), ..fleet.settler() };
-    assert!(broken.settle(&lost, false).await.is_err());
+    assert!(broken.settle(&lost, false, later()).await.is_err());
     assert_eq!(fleet.job(&job.id).await.status, Status::Processing, "it will come again");
-    assert!(broken.settle(&lost, true).await.is_err());
+    assert!(broken.settle(&lost, true, later()).await.is_err());
     assert_eq!(fleet.job(&job.id).await.status, Status::Failed);
     assert_eq!(fleet.store.tally(&job.id).await.unwrap().statistics.errors, 1);
-    fleet.settler().settle(&lost, false).await.unwrap();
+    fleet.settle(&lost, false).await.unwrap();
     assert_eq!(fleet.job(&job.id).await.status, Status::Completed);
     let statistics = fleet.store.tally(&job.id).await.unwrap().statistics;
     assert_eq!((statistics.errors, statistics.total_users_affected), (0, 1_049));
@@ -241,7 +245,7 @@ async fn two_planners_of_one_job_freeze_every_user_once() {
     fleet.guard().await.unwrap();
     large(&fleet, "big").await;
     let job = group_job("big", &group_name("big", 0), true, false);
-    fleet.store.create(&job).await.unwrap();
+    fleet.store.create(NewJob::plain(&job)).await.unwrap();
     let planner = fleet.planner();
     let deadline = now() + TimeDelta::minutes(5);
     let both = futures::join!(planner.plan(&job.id, deadline), planner.plan(&job.id, deadline));
@@ -259,7 +263,7 @@ async fn a_planner_out_of_time_leaves_the_rest_to_the_next_and_the_redrive_finds
     fleet.guard().await.unwrap();
     large(&fleet, "big").await;
     let job = group_job("big", &group_name("big", 0), true, true);
-    fleet.store.create(&job).await.unwrap();
+    fleet.store.create(NewJob::plain(&job)).await.unwrap();
     // The message was lost: after a minute the re-drive sends another, and not before.
     assert_eq!(fleet.redriver().redrive().await.unwrap().plans, 0);
     fleet.clock.advance(TimeDelta::seconds(60));
@@ -276,86 +280,9 @@ async fn a_planner_out_of_time_leaves_the_rest_to_the_next_and_the_redrive_finds
     fleet.clock.advance(domain::redrive::CHUNK_PATIENCE);
     assert_eq!(fleet.redriver().redrive().await.unwrap().chunks, 11);
     for chunk in fleet.queue.take_chunks() {
-        fleet.settler().settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, false).await.unwrap();
     }
     assert_eq!(fleet.job(&job.id).await.status, Status::Completed);
-}
-
-fn admin() -> User {
-    User { roles: vec!["security_admin".to_owned()], ..User::unknown(UserId::parse("the-admin").unwrap()) }
-}
-
-fn acceptor(fleet: &Fleet<domain::testing::Memory, domain::testing::Memory>) -> Acceptor {
-    Acceptor {
-        directory: fleet.store.clone(),
-        tokens: fleet.store.clone(),
-        jobs: fleet.store.clone(),
-        queue: fleet.queue.clone(),
-        clock: fleet.clock.clone(),
-        ids: fleet.ids.clone(),
-        limits: LIMITS,
-    }
-}
-
-fn request(dry_run: bool, plan_id: Option<JobId>, code: Option<&str>) -> Request {
-    Request {
-        conditions: Conditions::GroupBased {
-            group_id: GroupId::parse(group_name("big", 0)).unwrap(),
-            include_subgroups: true,
-            exclude_admin_users: true,
-        },
-        reason: "열 글자가 넘는 이유입니다".to_owned(),
-        notify_users: false,
-        dry_run,
-        priority: Priority::Normal,
-        plan_id,
-        confirmation_code: code.map(str::to_owned),
-    }
-}
-
-#[tokio::test]
-async fn api_4_more_than_a_thousand_users_need_the_code_of_a_plan_that_is_fresh_own_and_undrifted() {
-    let fleet = Fleet::in_memory(now());
-    fleet.guard().await.unwrap();
-    large(&fleet, "big").await;
-    let acceptor = acceptor(&fleet);
-    let accept = |request| acceptor.accept(Box::leak(Box::new(admin())), request);
-    let domain::accept::Accepted::Counted { job: plan, estimate } = accept(request(true, None, None)).await.unwrap()
-    else {
-        panic!("a small group is counted at once");
-    };
-    assert_eq!((estimate.statistics.total_users_affected, estimate.population), (1_049, 1_049));
-    let code = "CONFIRM_GROUP_BASED_1049";
-    let plan_id = || Some(plan.id.clone());
-    assert!(matches!(accept(request(false, None, None)).await, Err(Refused::Unconfirmed { users: 1_049, .. })));
-    assert!(matches!(
-        accept(request(false, plan_id(), Some("CONFIRM_GROUP_BASED_1"))).await,
-        Err(Refused::Unconfirmed { .. })
-    ));
-    let other = User { id: UserId::parse("another-admin").unwrap(), ..admin() };
-    let stolen = acceptor.accept(&other, request(false, plan_id(), Some(code))).await;
-    assert!(matches!(stolen, Err(Refused::StalePlan(_))), "{stolen:?}");
-    assert!(matches!(accept(request(false, None, Some(code))).await, Ok(domain::accept::Accepted::Started { .. })));
-    // Eleven percent more users since.
-    let more = Shape {
-        parents: vec![None],
-        members: (0..120)
-            .map(|_| company::Member { groups: [0].into(), role: None, is_admin: false, sign_ins: vec![] })
-            .collect(),
-    };
-    for record in company::records("more", &more, NOW) {
-        use domain::ports::RecordStore as _;
-        use domain::records::{Change, Entity};
-        if let Change::Upsert(Entity::Membership(key)) = record.change {
-            let key = domain::records::MembershipKey { group_id: GroupId::parse("big-g0").unwrap(), ..key };
-            fleet.store.apply(&domain::records::Record::upsert(1, Entity::Membership(key))).await.unwrap();
-        }
-    }
-    let drifted = accept(request(false, plan_id(), Some(code))).await;
-    assert!(matches!(drifted, Err(Refused::StalePlan(_))), "{drifted:?}");
-    fleet.clock.advance(TimeDelta::minutes(16));
-    let old = accept(request(false, plan_id(), Some(code))).await;
-    assert!(matches!(&old, Err(Refused::StalePlan(why)) if why.contains("15 minutes")), "{old:?}");
 }
 
 #[tokio::test]
@@ -365,9 +292,9 @@ async fn api_3_a_population_too_large_for_a_request_is_counted_by_the_workers_an
     let shape = large(&fleet, "big").await;
     let mut job = group_job("big-dry", &group_name("big", 0), true, true);
     job.dry_run = true;
-    fleet.store.create(&job).await.unwrap();
+    fleet.store.create(NewJob::plain(&job)).await.unwrap();
     for chunk in fleet.plan(&job.id).await {
-        fleet.settler().settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, false).await.unwrap();
     }
     let done = fleet.job(&job.id).await;
     assert_eq!((done.status, done.effective_at), (Status::Completed, None));

@@ -3,10 +3,11 @@
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use chrono::{DateTime, Utc};
+use domain::conditions::Conditions;
 use domain::ids::GroupId;
-use domain::job::{Conditions, Job, Statistics, Status};
+use domain::job::{Job, Statistics, Status};
 use domain::messages::ChunkMessage;
-use domain::ports::JobStore as _;
+use domain::ports::{JobStore as _, NewJob};
 use domain::testing::contract;
 use domain::time::{Clock as _, SystemClock};
 use tests::company::{self, Member, Shape, SignIn, group_name, oracle, scan};
@@ -50,7 +51,7 @@ async fn planned(store: &Store, run: &str, now: DateTime<Utc>) -> (Job, Vec<Stri
     let conditions =
         Conditions::GroupBased { group_id: group_id.clone(), include_subgroups: false, exclude_admin_users: true };
     let job = Job { conditions, ..contract::job(run, &group_id, now) };
-    fleet.store.create(&job).await.unwrap();
+    fleet.store.create(NewJob::plain(&job)).await.unwrap();
     let chunks = fleet.plan(&job.id).await;
     assert_eq!(chunks.len(), 1);
     let bodies = chunks.into_iter().map(|chunk| serde_json::to_string(&ChunkMessage::new(chunk)).unwrap());
@@ -93,7 +94,7 @@ async fn cut_6_a_worker_killed_at_ten_moments_leaves_nothing_behind_and_counts_n
         assert_eq!(answer["batchItemFailures"].as_array().map(Vec::len), Some(0), "{answer}");
         let expected = oracle(&shape(), 0, false, true);
         assert_eq!(scan(dynamo.as_ref(), &run, 30, &job.id).await, expected, "{kill:?}: the rows");
-        let sum: Statistics = expected.values().copied().collect();
+        let sum: Statistics = tests::company::sum(expected.values());
         assert_eq!(dynamo.tally(&job.id).await.unwrap().statistics, sum, "{kill:?}: the numbers");
         assert_eq!(dynamo.get(&job.id).await.unwrap().unwrap().status, Status::Completed, "{kill:?}");
     }

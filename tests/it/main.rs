@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
 
+mod accepting;
 mod architecture;
 mod cache_lost;
 mod contracts;
 mod group_logout;
 mod killed_worker;
 mod planner_memory;
+mod selectors;
 mod stack;

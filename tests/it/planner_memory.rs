@@ -1,10 +1,11 @@
 //! The planner streams: its memory does not grow with the number of users.
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use domain::conditions::Conditions;
 use domain::ids::{GroupId, UserId};
-use domain::job::{Conditions, Job};
+use domain::job::Job;
 use domain::messages::PlanMessage;
-use domain::ports::JobStore as _;
+use domain::ports::{JobStore as _, NewJob};
 use domain::records::{Entity, MembershipKey, Record};
 use domain::testing::contract;
 use domain::time::{Clock as _, SystemClock};
@@ -47,7 +48,7 @@ async fn peak_kib(users: u32) -> u64 {
     let conditions =
         Conditions::GroupBased { group_id: group_id.clone(), include_subgroups: false, exclude_admin_users: true };
     let job = Job { conditions, ..contract::job(&run, &group_id, SystemClock.now()) };
-    dynamo.create(&job).await.unwrap();
+    dynamo.create(NewJob::plain(&job)).await.unwrap();
 
     let mut variables = variables(&store.endpoint);
     variables.extend(

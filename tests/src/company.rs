@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::ids::UserId;
-use domain::job::Facts;
+use domain::job::{Facts, Statistics};
 use domain::ports::{RecordStore, TokenStore};
 use domain::records::{Entity, GroupRecord, MembershipKey, Record, SessionRecord, TokenRecord, UserRecord};
 use domain::time::Epoch;
@@ -188,6 +188,15 @@ pub fn oracle(shape: &Shape, group: usize, subgroups: bool, spare_admins: bool) 
         }
     }
     lost
+}
+
+/// The statistics of users who lost so much.
+pub fn sum<'a>(lost: impl IntoIterator<Item = &'a Facts>) -> Statistics {
+    let mut sum = Statistics::default();
+    for facts in lost {
+        sum.add(&Owner::User(user_name("any", 0)), *facts);
+    }
+    sum
 }
 
 /// What a scan of the rows says a job took from each user.

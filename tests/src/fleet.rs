@@ -5,21 +5,33 @@ use std::sync::Arc;
 use adapters::denylist::RedisDenylist;
 use adapters::dynamodb::Dynamo;
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::accept::Acceptor;
+use domain::audit::{AuditLog, Auditor};
+use domain::cancel::Canceller;
 use domain::check::Checker;
 use domain::decision::Limits;
+use domain::effect::Effector;
+use domain::emergency::{EmergencyDesk, KeyStore};
+use domain::error::WorkError;
+use domain::estimate::Estimator;
 use domain::ids::JobId;
 use domain::job::{ChunkRef, Job};
+use domain::lists::Lister;
 use domain::plan::Planner;
 use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, RecordStore, TokenStore};
 use domain::redrive::Redriver;
-use domain::settle::Settler;
-use domain::testing::{Memory, MemoryQueue, SeededIds, TestClock};
+use domain::settle::{Settled, Settler};
+use domain::testing::{Memory, MemoryMailer, MemoryQueue, MemoryVault, SeededIds, TestClock};
+use domain::time::Clock as _;
 
 /// The limits used in tests.
 pub const LIMITS: Limits = Limits { max_sign_in_age: 90 * 24 * 3_600 };
 
 /// A store that has all ports.
-pub trait AllPorts: Directory + TokenStore + RecordStore + JobStore + DenylistStore + 'static {}
+pub trait AllPorts:
+    Directory + TokenStore + RecordStore + JobStore + KeyStore + DenylistStore + AuditLog + 'static
+{
+}
 impl AllPorts for Memory {}
 impl AllPorts for Dynamo {}
 
@@ -35,6 +47,10 @@ pub struct Fleet<S, C> {
     pub clock: Arc<TestClock>,
     /// The ids.
     pub ids: Arc<SeededIds>,
+    /// The mails.
+    pub mailer: Arc<MemoryMailer>,
+    /// Keyed hashes and seals.
+    pub vault: Arc<MemoryVault>,
 }
 
 impl Fleet<Memory, Memory> {
@@ -51,20 +67,69 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
     /// A fleet over these stores.
     pub fn over(store: Arc<S>, cache: Arc<C>, now: DateTime<Utc>) -> Self {
         let (queue, clock) = (Arc::new(MemoryQueue::default()), Arc::new(TestClock::at(now)));
-        Self { store, cache, queue, clock, ids: Arc::new(SeededIds::new(1 << 32)) }
+        let (mailer, vault) = (Arc::default(), Arc::default());
+        Self { store, cache, queue, clock, ids: Arc::new(SeededIds::new(1 << 32)), mailer, vault }
+    }
+
+    /// Making jobs effective.
+    pub fn effector(&self) -> Effector {
+        Effector {
+            jobs: self.store.clone(),
+            denylist: self.store.clone(),
+            cache: self.cache.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            limits: LIMITS,
+        }
+    }
+
+    /// The audit trail.
+    pub fn auditor(&self) -> Auditor {
+        Auditor { log: self.store.clone(), clock: self.clock.clone(), ids: self.ids.clone() }
+    }
+
+    /// The door.
+    pub fn acceptor(&self) -> Acceptor {
+        Acceptor {
+            directory: self.store.clone(),
+            estimator: Estimator { directory: self.store.clone(), tokens: self.store.clone() },
+            effector: self.effector(),
+            queue: self.queue.clone(),
+            auditor: self.auditor(),
+        }
+    }
+
+    /// Emergency keys.
+    pub fn desk(&self) -> EmergencyDesk {
+        EmergencyDesk {
+            keys: self.store.clone(),
+            jobs: self.store.clone(),
+            vault: self.vault.clone(),
+            mailer: self.mailer.clone(),
+            auditor: self.auditor(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            security_team: Some("security-team@example.com".to_owned()),
+        }
+    }
+
+    /// Cancelling.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { jobs: self.store.clone(), auditor: self.auditor(), clock: self.clock.clone() }
+    }
+
+    /// Lists.
+    pub fn lister(&self) -> Lister {
+        Lister { jobs: self.store.clone(), vault: self.vault.clone(), clock: self.clock.clone() }
     }
 
     /// The planner.
     pub fn planner(&self) -> Planner {
         Planner {
             directory: self.store.clone(),
-            jobs: self.store.clone(),
-            denylist: self.store.clone(),
-            cache: self.cache.clone(),
+            tokens: self.store.clone(),
+            effector: self.effector(),
             queue: self.queue.clone(),
-            clock: self.clock.clone(),
-            ids: self.ids.clone(),
-            limits: LIMITS,
         }
     }
 
@@ -74,9 +139,16 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
             tokens: self.store.clone(),
             jobs: self.store.clone(),
             denylist: self.store.clone(),
+            cache: self.cache.clone(),
+            queue: self.queue.clone(),
             clock: self.clock.clone(),
-            limits: LIMITS,
+            ids: self.ids.clone(),
         }
+    }
+
+    /// Settles a chunk, with all the time it needs.
+    pub async fn settle(&self, chunk: &ChunkRef, last_try: bool) -> Result<Settled, WorkError> {
+        self.settler().settle(chunk, last_try, self.clock.now() + TimeDelta::hours(1)).await
     }
 
     /// The re-drive.
@@ -101,7 +173,6 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
 
     /// Plans a job to its end, and gives back its chunk messages.
     pub async fn plan(&self, job: &JobId) -> Vec<ChunkRef> {
-        use domain::time::Clock as _;
         let deadline = self.clock.now() + TimeDelta::minutes(5);
         self.planner().plan(job, deadline).await.unwrap();
         self.queue.take_chunks()

@@ -107,7 +107,15 @@ impl Function {
 
     /// Waits until it asks for its first event.
     pub async fn ready(&mut self) {
-        self.ready.recv().await.expect("the function asks for an event");
+        let mut alive = tokio::time::interval(std::time::Duration::from_millis(20));
+        loop {
+            tokio::select! {
+                ready = self.ready.recv() => return ready.expect("the function asks for an event"),
+                _ = alive.tick() => if let Some(status) = self.process.try_wait().unwrap() {
+                    panic!("the function ended before it asked for an event: {status}");
+                },
+            }
+        }
     }
 
     /// Hands it an event and waits for its answer; a function that dies has failed.

@@ -11,8 +11,10 @@
 pub mod bench;
 pub mod company;
 pub mod environment;
+pub mod estate;
 pub mod fleet;
 pub mod function;
+pub mod openapi;
 pub mod proxy;
 pub mod redis_server;
 pub mod store;

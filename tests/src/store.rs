@@ -54,6 +54,10 @@ pub fn tables() -> Tables {
     }
 }
 
+/// A queue that takes nothing, for functions that need one to start. The same goes for the cache: a test that needs
+/// one names its own.
+const NOWHERE: &str = "http://127.0.0.1:9/nowhere";
+
 /// What a function's environment says of a store and of who asks it.
 pub fn variables(endpoint: &str) -> HashMap<String, String> {
     let tables = tables();
@@ -67,6 +71,15 @@ pub fn variables(endpoint: &str) -> HashMap<String, String> {
         ("JOBS_TABLE", &tables.jobs),
         ("DENYLIST_TABLE", &tables.denylist),
         ("AUDIT_TABLE", &tables.audit),
+        ("APP_SECRET_ID", "app-secret"),
+        ("MAIL_FROM", "no-reply@example.com"),
+        ("REDIS_URL", "redis://127.0.0.1:9"),
+        ("PLAN_QUEUE_URL", NOWHERE),
+        ("PLAN_QUEUE_URL_HIGH", NOWHERE),
+        ("PLAN_QUEUE_URL_IMMEDIATE", NOWHERE),
+        ("CHUNK_QUEUE_URL", NOWHERE),
+        ("CHUNK_QUEUE_URL_HIGH", NOWHERE),
+        ("CHUNK_QUEUE_URL_IMMEDIATE", NOWHERE),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()

@@ -129,24 +129,35 @@ impl Estimator {
     }
 
     async fn owners_at(&self, clients: &BTreeSet<ClientId>, at_most: u64) -> PortResult<Option<BTreeSet<Owner>>> {
+        let shards: Vec<(ClientId, u32)> =
+            clients.iter().flat_map(|client| (0..CLIENT_SHARDS).map(|shard| (client.clone(), shard))).collect();
+        let found: Vec<Option<BTreeSet<Owner>>> = stream::iter(shards)
+            .map(|(client, shard)| async move { self.owners_in(&client, shard, at_most).await })
+            .buffer_unordered(OWNERS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let owners: Option<BTreeSet<Owner>> =
+            found.into_iter().try_fold(BTreeSet::new(), |mut all: BTreeSet<Owner>, some| {
+                all.extend(some?);
+                Some(all)
+            });
+        Ok(owners.filter(|owners| owners.len() as u64 <= at_most))
+    }
+
+    async fn owners_in(&self, client: &ClientId, shard: u32, at_most: u64) -> PortResult<Option<BTreeSet<Owner>>> {
         let mut owners = BTreeSet::new();
-        for client in clients {
-            for shard in 0..CLIENT_SHARDS {
-                let mut from = None;
-                loop {
-                    let page = self.tokens.owners_at(client, shard, from.as_deref()).await?;
-                    owners.extend(page.items);
-                    if owners.len() as u64 > at_most {
-                        return Ok(None);
-                    }
-                    match page.next {
-                        Some(next) => from = Some(next),
-                        None => break,
-                    }
-                }
+        let mut from = None;
+        loop {
+            let page = self.tokens.owners_at(client, shard, from.as_deref()).await?;
+            owners.extend(page.items);
+            if owners.len() as u64 > at_most {
+                return Ok(None);
+            }
+            match page.next {
+                Some(next) => from = Some(next),
+                None => return Ok(Some(owners)),
             }
         }
-        Ok(Some(owners))
     }
 
     async fn count_everyone(&self, selector: &Selector, at_most: u64) -> PortResult<Option<Vec<(Owner, Facts)>>> {

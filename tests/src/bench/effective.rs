@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use domain::conditions::Conditions;
+use domain::effect::Effector;
 use domain::ids::{GroupId, UserId};
-use domain::job::{Conditions, Job};
+use domain::job::Job;
 use domain::plan::Planner;
-use domain::ports::JobStore as _;
+use domain::ports::{JobStore as _, NewJob};
 use domain::records::{Entity, MembershipKey, Record, UserRecord};
 use domain::source::SystemIds;
 use domain::testing::{MemoryQueue, contract};
@@ -48,17 +50,11 @@ async fn millis(users: u32) -> i64 {
     let conditions =
         Conditions::GroupBased { group_id: group_id.clone(), include_subgroups: false, exclude_admin_users: true };
     let job = Job { conditions, ..contract::job(&unique("job"), &group_id, clock.now()) };
-    dynamo.create(&job).await.unwrap();
-    let planner = Planner {
-        directory: dynamo.clone(),
-        jobs: dynamo.clone(),
-        denylist: dynamo.clone(),
-        cache,
-        queue: Arc::new(MemoryQueue::default()),
-        clock: clock.clone(),
-        ids: Arc::new(SystemIds),
-        limits: LIMITS,
-    };
+    dynamo.create(NewJob::plain(&job)).await.unwrap();
+    let (jobs, denylist, ids) = (dynamo.clone(), dynamo.clone(), Arc::new(SystemIds));
+    let effector = Effector { jobs, denylist, cache, clock: clock.clone(), ids, limits: LIMITS };
+    let (directory, tokens, queue) = (dynamo.clone(), dynamo.clone(), Arc::new(MemoryQueue::default()));
+    let planner = Planner { directory, tokens, effector, queue };
     planner.plan(&job.id, clock.now() + TimeDelta::minutes(10)).await.unwrap();
     let done = dynamo.get(&job.id).await.unwrap().unwrap();
     assert_eq!(done.plan.users, u64::from(users));

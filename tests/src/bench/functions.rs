@@ -31,13 +31,8 @@ pub async fn run() -> Vec<Figure> {
     let (store, redis) = (Store::start().await, RedisServer::start());
     let mut variables = variables(&store.endpoint);
     variables.extend(
-        [
-            ("PLAN_QUEUE_URL", "http://127.0.0.1:9/plan".to_owned()),
-            ("CHUNK_QUEUE_URL", "http://127.0.0.1:9/chunk".to_owned()),
-            ("OIDC_ISSUER", "https://issuer.invalid".to_owned()),
-            ("REDIS_URL", redis.url()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
+        [("OIDC_ISSUER", "https://issuer.invalid".to_owned()), ("REDIS_URL", redis.url())]
+            .map(|(name, value)| (name.to_owned(), value)),
     );
     let mut figures = Vec::new();
     for name in FUNCTIONS {

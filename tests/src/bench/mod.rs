@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod effective;
+pub mod emergency;
 pub mod functions;
 pub mod settle;
 

@@ -14,9 +14,11 @@ use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsInput,
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
 use aws_sdk_dynamodb::{Client, config};
+use chrono::TimeDelta;
+use domain::conditions::Conditions;
 use domain::ids::{GroupId, TokenId};
-use domain::job::{Conditions, Job, Status};
-use domain::ports::{JobStore as _, TokenStore as _};
+use domain::job::{Job, Status};
+use domain::ports::{JobStore as _, NewJob, TokenStore as _};
 use domain::settle::Settler;
 use domain::testing::contract;
 use domain::time::{Clock as _, SystemClock};
@@ -25,7 +27,7 @@ use futures::stream::{self, StreamExt as _};
 
 use super::Figure;
 use crate::company::{self, Member, Shape, SignIn, group_name, user_name};
-use crate::fleet::{Fleet, LIMITS};
+use crate::fleet::Fleet;
 use crate::redis_server::RedisServer;
 use crate::store::{Store, tables};
 
@@ -101,14 +103,13 @@ async fn settle(store: &Store, run: &str) -> (f64, f64) {
     let conditions =
         Conditions::GroupBased { group_id: group_id.clone(), include_subgroups: false, exclude_admin_users: true };
     let job = Job { conditions, ..contract::job(run, &group_id, now) };
-    dynamo.create(&job).await.unwrap();
+    dynamo.create(NewJob::plain(&job)).await.unwrap();
     let chunks = fleet.plan(&job.id).await;
     *units.0.lock().unwrap() = 0.0;
-    let settler =
-        Settler { tokens: dynamo.clone(), jobs: dynamo.clone(), denylist: dynamo.clone(), clock, limits: LIMITS };
+    let settler = Settler { clock: clock.clone(), ..fleet.settler() };
     let begun = Instant::now();
     for chunk in &chunks {
-        settler.settle(chunk, false).await.unwrap();
+        settler.settle(chunk, false, clock.now() + TimeDelta::minutes(10)).await.unwrap();
     }
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!(dynamo.get(&job.id).await.unwrap().unwrap().status, Status::Completed);
