@@ -568,10 +568,10 @@ async fn api_7_a_cancel_that_races_with_workers_leaves_exact_numbers() {
         tokio::task::yield_now().await;
         canceller.cancel(&me, &job.id, "long enough a reason", &Origin::default()).await
     };
-    let (settled, cancelled) = tokio::join!(work, cancel);
+    let (settled, stopped) = tokio::join!(work, cancel);
     assert!(settled.iter().all(Result::is_ok), "{settled:?}");
     let tally = fleet.store.tally(&job.id).await.unwrap();
-    assert_eq!(accounted(&tally), (400, 400, 400), "API-7: revoked + not revoked = planned ({cancelled:?})");
+    assert_eq!(accounted(&tally), (400, 400, 400), "API-7: revoked + not revoked = planned ({stopped:?})");
     let rows = company::scan(fleet.store.as_ref(), "race", 400, &job.id).await;
     let revoked: u64 = rows.values().map(|facts| facts.access_tokens + facts.refresh_tokens).sum();
     assert_eq!(revoked, tally.statistics.tokens(), "SCOPE-7: the numbers are the rows'");

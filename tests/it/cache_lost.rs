@@ -109,7 +109,12 @@ async fn cut_1_a_job_that_cannot_reach_redis_is_refused_by_dynamodb_and_effectiv
     assert_eq!(check_everybody(&fleet, now).await, ASKED.len());
 
     redis.run();
-    fleet.planner().plan(&job.id, deadline).await.unwrap();
+    // The connection may first hand out what its last attempt came to; the queue delivers five times.
+    for _ in 0..5 {
+        if fleet.planner().plan(&job.id, deadline).await.is_ok() {
+            break;
+        }
+    }
     assert!(fleet.job(&job.id).await.effective_at.is_some());
     assert!(
         check_everybody(&fleet, now).await >= ASKED.len() - 1,

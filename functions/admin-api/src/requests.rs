@@ -235,7 +235,7 @@ pub enum EmergencyPriority {
 #[allow(clippy::struct_excessive_bools, reason = "the contract's own members")]
 pub struct EmergencyLogout {
     /// `LOGOUT_ALL_USERS`, word for word.
-    #[schema(example = "LOGOUT_ALL_USERS")]
+    #[schema(example = "LOGOUT_ALL_USERS", pattern = "^LOGOUT_ALL_USERS$")]
     confirm: String,
     /// Admins keep their tokens and sessions.
     #[serde(default = "yes")]

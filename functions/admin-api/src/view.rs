@@ -134,10 +134,10 @@ pub struct Includes {
 }
 
 impl Includes {
-    fn of(job: &Job, statistics: &job::Statistics) -> Self {
+    fn of(statistics: &job::Statistics) -> Self {
         Self {
-            you: job.plan.includes_you || statistics.you > 0,
-            admins: job.plan.includes_admins || statistics.admins > 0,
+            you: statistics.you > 0,
+            admins: statistics.admins > 0,
             service_tokens: !statistics.service.is_nothing(),
         }
     }
@@ -205,7 +205,7 @@ impl JobAccepted {
 
 impl DryRun {
     fn new(job: &Job, statistics: &job::Statistics) -> Self {
-        let includes = Includes::of(job, statistics);
+        let includes = Includes::of(statistics);
         Self {
             job_id: job.id.to_string(),
             status: "dry_run_completed",
@@ -375,7 +375,7 @@ impl JobStatus {
     /// The status of a job with these numbers.
     pub fn new(job: Job, tally: &Tally) -> Self {
         let counted = (job.dry_run && job.status == job::Status::Completed).then_some(&tally.statistics);
-        let includes = counted.map(|statistics| Includes::of(&job, statistics));
+        let includes = counted.map(Includes::of);
         Self {
             job_id: job.id.to_string(),
             job_type: job.conditions.job_type().into(),

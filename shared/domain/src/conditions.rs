@@ -104,7 +104,8 @@ pub enum Conditions {
     },
 }
 
-/// The conditions of a conditional job: different ones are ANDed, the values inside one ORed (`[API-1]`).
+/// The conditions of a conditional job: all of them must hold, and the values inside one are
+/// alternatives (`[API-1]`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Filter {
     /// Members of these groups.

@@ -23,10 +23,6 @@ pub struct Estimate {
     pub statistics: Statistics,
     /// Users the conditions name, whether they have something to lose or not; where they name none, those affected.
     pub population: u64,
-    /// Whether the caller is in it.
-    pub includes_you: bool,
-    /// Whether an admin is.
-    pub includes_admins: bool,
 }
 
 /// What counting needs.
@@ -50,7 +46,7 @@ impl Estimator {
     ) -> PortResult<Option<Estimate>> {
         let selector = Selector::of(job);
         let owners = match selector.source() {
-            Source::People(people) => return self.count_people(job, &selector, people, at_most).await,
+            Source::People(people) => return self.count_people(job, &selector, people, admins, at_most).await,
             Source::Clients(clients) => match self.owners_at(clients, at_most).await? {
                 Some(owners) => self.count_each(&selector, owners.into_iter().collect()).await?,
                 None => return Ok(None),
@@ -61,10 +57,8 @@ impl Estimator {
             },
         };
         let mut estimate = Estimate::default();
-        for (owner, facts) in owners.iter().filter(|(owner, facts)| !is_spared(owner, spared) && !facts.is_nothing()) {
-            estimate.statistics.add(owner, *facts);
-            estimate.includes_you |= owner.user() == Some(&job.initiated_by.id);
-            estimate.includes_admins |= owner.user().is_some_and(|user| admins.contains(user));
+        for (owner, facts) in owners.iter().filter(|(owner, _)| !is_spared(owner, spared)) {
+            estimate.statistics.add_counted(owner, *facts, &job.initiated_by.id, admins);
         }
         estimate.population = estimate.statistics.total_users_affected;
         Ok(Some(estimate))
@@ -95,6 +89,7 @@ impl Estimator {
         job: &Job,
         selector: &Selector,
         people: &People,
+        admins: &BTreeSet<UserId>,
         at_most: u64,
     ) -> PortResult<Option<Estimate>> {
         let directory = Arc::clone(&self.directory);
@@ -106,10 +101,8 @@ impl Estimator {
             if estimate.population > at_most {
                 return Ok(None);
             }
-            estimate.includes_you |= batch.users.contains(&job.initiated_by.id);
-            estimate.includes_admins |= batch.includes_admins;
             for (owner, facts) in self.count_each(selector, batch.users.into_iter().map(Owner::User).collect()).await? {
-                estimate.statistics.add(&owner, facts);
+                estimate.statistics.add_counted(&owner, facts, &job.initiated_by.id, admins);
             }
             if batch.ended {
                 return Ok(Some(estimate));

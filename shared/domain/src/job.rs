@@ -1,5 +1,7 @@
 //! A batch logout job: its states, what it asks for and what it did.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -165,6 +167,15 @@ impl Statistics {
         self.sessions_terminated += facts.sessions;
     }
 
+    /// Adds what one owner would lose, and notes whether that is whoever asked, or an admin.
+    pub fn add_counted(&mut self, owner: &Owner, facts: Facts, you: &UserId, admins: &BTreeSet<UserId>) {
+        self.add(owner, facts);
+        if let (Some(user), false) = (owner.user(), facts.is_nothing()) {
+            self.you += u64::from(user == you);
+            self.admins += u64::from(admins.contains(user));
+        }
+    }
+
     /// All tokens, of either kind.
     pub fn tokens(&self) -> u64 {
         self.access_tokens_revoked + self.refresh_tokens_revoked
@@ -215,10 +226,6 @@ pub struct PlanCursor {
     pub users: u64,
     /// Whether all users are frozen.
     pub frozen: bool,
-    /// Whether the caller is among them.
-    pub includes_you: bool,
-    /// Whether an admin is among them.
-    pub includes_admins: bool,
 }
 
 /// The end of a job by an admin.

@@ -85,13 +85,13 @@ impl Planner {
         let selector = Selector::of(&job);
         let waited = job.waits_for_effect() && selector.reach() != Reach::PerToken;
         let failed = match selector.source() {
-            Source::People(people) => match self.plan_people(&mut job, &selector, people, deadline).await? {
-                Some(effect) => effect.failed,
-                None => {
+            Source::People(people) => {
+                let Some(effect) = self.plan_people(&mut job, &selector, people, deadline).await? else {
                     self.queue.send_plan(id, job.priority).await?;
                     return Ok(Planned::ToBeContinued);
-                }
-            },
+                };
+                effect.failed
+            }
             Source::Clients(_) => self.plan_parts(&mut job, &selector, CLIENT_SHARDS).await?,
             Source::Everyone => {
                 let parts = (self.tokens.rows().await? / ROWS_PER_PART).clamp(*PARTS.start(), *PARTS.end());
@@ -177,8 +177,6 @@ impl Planner {
                 chunks: job.plan.chunks + u32::try_from(chunks.len()).unwrap_or(u32::MAX),
                 users: job.plan.users + batch.users.len() as u64,
                 frozen: batch.ended,
-                includes_you: job.plan.includes_you || batch.users.contains(&job.initiated_by.id),
-                includes_admins: job.plan.includes_admins || batch.includes_admins,
             };
             self.freeze_step(job, next, &chunks, selector).await?;
             effect.project(self, &chunks).await?;

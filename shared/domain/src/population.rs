@@ -1,6 +1,6 @@
 //! The users a job names, as its conditions select them: the dry run's count and the plan both read this stream.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -35,8 +35,6 @@ pub struct Population {
 pub struct Batch {
     /// Those the job covers.
     pub users: Vec<UserId>,
-    /// Whether one of them is an admin.
-    pub includes_admins: bool,
     /// The last user looked at, covered or not: the place to resume after.
     pub last_seen: Option<UserId>,
     /// Whether these were the last ones.
@@ -82,7 +80,15 @@ impl Population {
             seen.retain(|user| only.is_empty() || only.contains(user));
         }
         seen.retain(|user| !self.excluded.contains(user));
-        let found: Vec<Vec<User>> = stream::iter(seen.chunks(100).map(<[UserId]>::to_vec))
+        if self.spares_admins {
+            let admins = self.admins_among(&seen).await?;
+            seen.retain(|user| !admins.contains(user));
+        }
+        Ok(Batch { users: seen, last_seen, ended })
+    }
+
+    async fn admins_among(&self, users: &[UserId]) -> PortResult<HashSet<UserId>> {
+        let found: Vec<Vec<User>> = stream::iter(users.chunks(100).map(<[UserId]>::to_vec))
             .map(|ids| {
                 let directory = Arc::clone(&self.directory);
                 async move { directory.users(&ids).await }
@@ -90,10 +96,6 @@ impl Population {
             .buffered(LOOKUPS_AT_ONCE)
             .try_collect()
             .await?;
-        let admins: HashMap<&UserId, bool> = found.iter().flatten().map(|user| (&user.id, user.is_admin())).collect();
-        let is_admin = |user: &UserId| admins.get(user).copied().unwrap_or(false);
-        let users: Vec<UserId> = seen.iter().filter(|user| !(self.spares_admins && is_admin(user))).cloned().collect();
-        let includes_admins = users.iter().any(is_admin);
-        Ok(Batch { users, includes_admins, last_seen, ended })
+        Ok(found.into_iter().flatten().filter(User::is_admin).map(|user| user.id).collect())
     }
 }

@@ -282,13 +282,16 @@ impl Settler {
     async fn recorded(&self, job: &Job, chunk: u32) -> PortResult<(Statistics, Statistics)> {
         let sum = |owners: &HashMap<Owner, Facts>| owners.iter().map(|(owner, facts)| (owner, *facts)).collect();
         let lost = self.jobs.affected(&job.id, chunk, Fate::Lost).await?;
-        let mut statistics: Statistics = sum(&lost);
-        if job.dry_run {
+        let statistics = if job.dry_run {
             let admins = self.jobs.frozen_people(&job.id, Frozen::Admins).await?;
-            let users = || lost.keys().filter_map(Owner::user);
-            statistics.admins = users().filter(|user| admins.contains(*user)).count() as u64;
-            statistics.you = users().filter(|user| **user == job.initiated_by.id).count() as u64;
-        }
+            let mut statistics = Statistics::default();
+            for (owner, facts) in &lost {
+                statistics.add_counted(owner, *facts, &job.initiated_by.id, &admins);
+            }
+            statistics
+        } else {
+            sum(&lost)
+        };
         let left = self.jobs.affected(&job.id, chunk, Fate::Left).await?;
         Ok((statistics, sum(&left)))
     }

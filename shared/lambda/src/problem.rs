@@ -49,8 +49,8 @@ pub struct Problem {
     title: &'static str,
     detail: String,
     errors: Vec<FieldError>,
-    retry_after: Option<u64>,
-    standing: Option<Standing>,
+    retry_after: Option<u32>,
+    standing: Option<Box<Standing>>,
     authenticate: Option<&'static str>,
 }
 
@@ -145,7 +145,8 @@ impl Problem {
     /// 429: too often.
     pub fn rate_limited(detail: impl Into<String>, standing: &Standing) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", detail);
-        Self { retry_after: Some(standing.reset_seconds), standing: Some(*standing), ..problem }
+        let seconds = u32::try_from(standing.reset_seconds).unwrap_or(u32::MAX);
+        Self { retry_after: Some(seconds), standing: Some(Box::new(*standing)), ..problem }
     }
 
     /// 503: nobody can tell at the moment. The cause goes to the log.

@@ -1,6 +1,7 @@
 //! All kinds of job through the real API, queues and functions, against the oracle; an emergency with its mailed key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use domain::cutoff::Scope;
 use domain::ids::UserId;
@@ -67,10 +68,10 @@ impl Caller {
 }
 
 fn scaled_token(token: &mut Token) {
-    for time in [Some(&mut token.issued), Some(&mut token.expires), token.auth_time.as_mut(), token.last_used.as_mut()]
-    {
-        time.into_iter().for_each(|time| *time *= SCALE);
-    }
+    token.issued *= SCALE;
+    token.expires *= SCALE;
+    token.auth_time = token.auth_time.map(|time| time * SCALE);
+    token.last_used = token.last_used.map(|time| time * SCALE);
 }
 
 fn scaled(mut estate: Estate) -> Estate {
@@ -329,7 +330,7 @@ async fn everything_kept(caller: &Caller) -> String {
     for table in [&caller.stack.tables.audit, &caller.stack.tables.jobs] {
         let mut items = client.scan().table_name(table).into_paginator().items().send();
         while let Some(item) = items.next().await {
-            kept.push_str(&format!("{:?}\n", item.unwrap()));
+            writeln!(kept, "{:?}", item.unwrap()).unwrap();
         }
     }
     let url = format!("{}/_ministack/sqs/messages", caller.stack.endpoint_url);

@@ -391,19 +391,17 @@ impl Acceptor {
             .collect())
     }
 
-    /// Whom the job spares and who is an admin, where its people are not looked at one by one anyway.
+    /// Whom the job spares, where its people are not looked at one by one anyway, and who is an admin, where it matters.
     async fn lists(&self, job: &Job) -> Result<Lists, Refused> {
-        let selector = Selector::of(job);
-        if matches!(selector.source(), Source::People(_)) {
-            return Ok(Lists::default());
-        }
-        let spares_admins = job.conditions.spares_admins();
+        // Of people named, those who are spared are left out when they are frozen.
+        let by_list = !matches!(Selector::of(job).source(), Source::People(_));
+        let spares_admins = by_list && job.conditions.spares_admins();
         let admins: BTreeSet<UserId> = if spares_admins || job.dry_run {
             self.directory.admins().await?.into_iter().collect()
         } else {
             BTreeSet::new()
         };
-        let mut spared = job.conditions.excluded_users();
+        let mut spared = if by_list { job.conditions.excluded_users() } else { BTreeSet::new() };
         if spares_admins {
             spared.extend(admins.iter().cloned());
         }
@@ -502,14 +500,7 @@ impl Acceptor {
         job.status = Status::Completed;
         job.started_at = Some(job.created_at);
         job.completed_at = Some(self.effector.clock.now());
-        job.plan = PlanCursor {
-            chunks: 1,
-            users: estimate.population,
-            frozen: true,
-            includes_you: estimate.includes_you,
-            includes_admins: estimate.includes_admins,
-            last_user: None,
-        };
+        job.plan = PlanCursor { chunks: 1, users: estimate.population, frozen: true, last_user: None };
         job.emitted = true;
         let users = Some(estimate.statistics.total_users_affected);
         let audit = Entry::initiated(self.effector.ids.uuid(), job, users, request.origin.clone());

@@ -141,6 +141,9 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     if network.prefix_len() == 0 {
         return Err(format!("{text:?} covers every address, so that it selects nothing in particular"));
     }
+    if matches!(network, IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some()) {
+        return Err(format!("{text:?} is IPv4 in IPv6's clothes; write it as 192.0.2.0/24"));
+    }
     if network != network.trunc() {
         let (whole, single) = (network.trunc(), network.max_prefix_len());
         return Err(format!(
@@ -239,6 +242,12 @@ mod tests {
         }
         for text in ["192.0.2.0", "192.0.2.0/33", "192.0.2/24", "2001:db8::/129", "fe80::1%eth0/64", "x", ""] {
             assert!(network(text).unwrap_err().contains("is no network"), "{text}");
+        }
+        for text in ["::ffff:10.0.0.0/104", "::ffff:10.0.0.1/128"] {
+            assert!(
+                network(text).unwrap_err().contains("IPv4 in IPv6"),
+                "{text}: sessions' addresses are compared as IPv4"
+            );
         }
         for text in ["0.0.0.0/0", "::/0"] {
             assert!(network(text).unwrap_err().contains("covers every address"), "{text}");

@@ -195,15 +195,15 @@ pub async fn lists<S: JobStore>(store: &S, run: &str, now: DateTime<Utc>) {
         store.create(NewJob::plain(&job)).await.unwrap();
     }
     let names = |jobs: &[Job]| jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>();
-    let named = |numbers: &[i64]| numbers.iter().map(|n| format!("{run}-{n}")).collect::<Vec<_>>();
+    let of_numbers = |numbers: &[i64]| numbers.iter().map(|n| format!("{run}-{n}")).collect::<Vec<_>>();
     let first = store.jobs_by_time(Some(&actor), None, 3).await.unwrap();
-    assert_eq!(names(&first), named(&[6, 4, 3]), "API-9: newest first");
+    assert_eq!(names(&first), of_numbers(&[6, 4, 3]), "API-9: newest first");
     let last = (first[2].created_at.timestamp_millis(), first[2].id.clone());
     let second = store.jobs_by_time(Some(&actor), Some(&last), 3).await.unwrap();
-    assert_eq!(names(&second), named(&[1, 0]));
+    assert_eq!(names(&second), of_numbers(&[1, 0]));
     let all = store.jobs_by_time(None, None, 100).await.unwrap();
     let ours: Vec<String> = names(&all).into_iter().filter(|name| name.starts_with(run)).collect();
-    assert_eq!(ours, named(&[6, 5, 4, 3, 2, 1, 0]));
+    assert_eq!(ours, of_numbers(&[6, 5, 4, 3, 2, 1, 0]));
 
     let job = JobId::parse(format!("{run}-0")).unwrap();
     let facts = Facts { access_tokens: 1, refresh_tokens: 2, sessions: 3 };

@@ -283,7 +283,7 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
     let chunks = [Chunk { number: 0, users: users[..2].to_vec() }, Chunk { number: 1, users: users[2..].to_vec() }];
     let start = PlanCursor::default();
     let one = PlanCursor { chunks: 1, users: 2, last_user: Some(users[1].clone()), ..start.clone() };
-    let two = PlanCursor { chunks: 2, users: 4, last_user: Some(users[3].clone()), frozen: true, ..start.clone() };
+    let two = PlanCursor { chunks: 2, users: 4, last_user: Some(users[3].clone()), frozen: true };
     assert_eq!(store.freeze(&first.id, &start, &one, &chunks[..1], Epoch(99)).await.unwrap(), Step::Taken);
     let rival = [Chunk { number: 0, users: users[1..].to_vec() }];
     let lost = store.freeze(&first.id, &start, &two, &rival, Epoch(99)).await.unwrap();
@@ -445,7 +445,7 @@ pub async fn denylist_store<S: DenylistStore + JobStore>(store: &S, run: &str, n
     }
     assert!(!cut_off(id(format!("{run}-a"))).await, "before the first user");
     let active: Vec<FrozenJob> = store.active().await.unwrap().into_iter().filter(|job| job.job == frozen.id).collect();
-    assert_eq!(active, [template.clone()]);
+    assert_eq!(active, std::slice::from_ref(&template));
 
     // A job that names clients cuts its users off at those alone.
     let narrow = FrozenJob { clients: BTreeSet::from([id(format!("{run}-c"))]), ..template };

@@ -23,6 +23,9 @@ use crate::records::{Change, Entity, Key, Record};
 use crate::time::Epoch;
 use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenRow};
 
+/// What was noted of a chunk's owners, and when.
+type Noted = BTreeMap<Owner, (Facts, DateTime<Utc>)>;
+
 #[derive(Default)]
 struct State {
     users: BTreeMap<UserId, User>,
@@ -37,7 +40,7 @@ struct State {
     jobs: BTreeMap<JobId, Job>,
     chunks: BTreeMap<(JobId, UserId), Chunk>,
     results: BTreeMap<(JobId, u32), ChunkResult>,
-    affected: BTreeMap<(JobId, u32, Fate), BTreeMap<Owner, (Facts, DateTime<Utc>)>>,
+    affected: BTreeMap<(JobId, u32, Fate), Noted>,
     checkpoints: HashMap<(JobId, u32), String>,
     people: BTreeMap<(JobId, Frozen), BTreeSet<UserId>>,
     retired: BTreeSet<JobId>,
