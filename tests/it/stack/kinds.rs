@@ -41,17 +41,25 @@ async fn admin(name: &str, mint: &Mint) -> Caller {
         ..UserRecord::new(id.clone())
     };
     stack.store().await.apply(&Record::upsert(1, Entity::User(user))).await.unwrap();
-    let now = SystemClock.now().timestamp();
-    let token = contract::token(&unique("admin-token"), &id, now, now + 3_600);
-    let token = mint.sign(&TokenRecord { auth_time: Some(Epoch(now)), ..token }).unwrap();
+    let token = sign_in(mint, &id, SystemClock.now().timestamp());
     Caller { stack, web, token }
 }
 
+/// A token of a sign-in at a moment.
+fn sign_in(mint: &Mint, id: &UserId, at: i64) -> String {
+    let token = contract::token(&unique("admin-token"), id, at, at + 3_600);
+    mint.sign(&TokenRecord { auth_time: Some(Epoch(at)), ..token }).unwrap()
+}
+
 impl Caller {
-    /// The address in the directory, which is made of the id in the token.
-    fn email(&self) -> String {
+    fn id(&self) -> UserId {
         let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(&self.token).unwrap().claims;
-        format!("{}@example.com", claims["sub"].as_str().unwrap())
+        UserId::parse(claims["sub"].as_str().unwrap()).unwrap()
+    }
+
+    /// The address in the directory, which is made of the id.
+    fn email(&self) -> String {
+        format!("{}@example.com", self.id())
     }
 
     async fn send(&self, method: &str, path: &str, key: Option<&str>, body: &Value) -> Answer {
@@ -222,11 +230,14 @@ async fn affected(caller: &Caller, job: &str) -> BTreeMap<&'static str, u64> {
 }
 
 /// Makes the job as an admin does, with the plan and code it is asked for.
-async fn run_job(caller: &Caller, path: &str, mut body: Value, key: Option<&str>) -> Value {
+///
+/// A job of old tokens ends the caller's, too, so that the caller signs in anew.
+async fn run_job(caller: &mut Caller, mint: &Mint, path: &str, mut body: Value, key: Option<&str>) -> Value {
     for _ in 0..3 {
         let answer = caller.send("POST", path, key, &body).await;
         if answer.status == 202 {
             let id = answer.json["job_id"].as_str().unwrap().to_owned();
+            caller.token = sign_in(mint, &caller.id(), SystemClock.now().timestamp() + 2);
             return caller.wait_for(&id, |job| job["status"] != "pending" && job["status"] != "processing").await;
         }
         assert_eq!(answer.status, 400, "{path} {body}: {}", answer.json);
@@ -246,7 +257,7 @@ async fn run_job(caller: &Caller, path: &str, mut body: Value, key: Option<&str>
 
 /// One company, one job, every number of it. Answers the job.
 async fn check(mint: &Mint, estate: Estate, wish: Wish, key: impl AsyncFn(&Caller) -> Option<String>) -> Value {
-    let caller = admin("kinds", mint).await;
+    let mut caller = admin("kinds", mint).await;
     let run = unique("k");
     let estate = scaled(estate);
     let now = SystemClock.now().timestamp();
@@ -254,7 +265,7 @@ async fn check(mint: &Mint, estate: Estate, wish: Wish, key: impl AsyncFn(&Calle
     caller.stack.store().await.load(&records).await.unwrap();
     let (path, body) = request(&run, &wish, now);
     let key = key(&caller).await;
-    let job = run_job(&caller, path, body, key.as_deref()).await;
+    let job = run_job(&mut caller, mint, path, body, key.as_deref()).await;
     let id = job["job_id"].as_str().unwrap();
     assert_eq!(job["status"], "completed", "{wish:?}: {job}");
     assert!(job["effective_at"].is_string(), "{wish:?}: {job}");

@@ -14,6 +14,8 @@ use super::{Dynamo, RETENTION_SECONDS};
 
 /// The index that finds a client's tokens, spread over [`CLIENT_SHARDS`] partitions for each.
 const BY_CLIENT: &str = "by-client";
+/// Rows in one page of a part of the table: so few that a worker whose time runs out still ends its page.
+const ROWS_PER_PAGE: i32 = 1_000;
 /// Rows of the index in one page: about as many owners are read and settled before the next checkpoint.
 const OWNERS_PER_PAGE: i32 = 200;
 
@@ -160,6 +162,7 @@ impl TokenStore for Dynamo {
             .segment(i32::try_from(part).unwrap_or(i32::MAX))
             .total_segments(i32::try_from(of).unwrap_or(i32::MAX))
             .set_exclusive_start_key(from.map(read_start).transpose()?)
+            .limit(ROWS_PER_PAGE)
             .send()
             .await
             .map_err(failed)?;
