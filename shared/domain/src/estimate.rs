@@ -1,6 +1,6 @@
 //! Counting what a job would end, by the very code that ends it (`[API-3]`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -15,6 +15,9 @@ use crate::token::{Holdings, Owner};
 const OWNERS_AT_ONCE: usize = 32;
 /// Users looked at between two questions whether it is getting too much.
 const STEP: usize = 500;
+
+/// Rows that an owner has at most, in most companies.
+const ROWS_PER_OWNER: u64 = 10;
 
 /// What a job would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,7 +157,11 @@ impl Estimator {
     }
 
     async fn count_everyone(&self, selector: &Selector, at_most: u64) -> PortResult<Option<Vec<(Owner, Facts)>>> {
-        let mut counted = std::collections::BTreeMap::new();
+        // Looking at a large table only to find that it is large would take the request's time.
+        if self.tokens.rows().await? > at_most * ROWS_PER_OWNER {
+            return Ok(None);
+        }
+        let mut counted = BTreeMap::new();
         let mut from = None;
         loop {
             let page = self.tokens.segment(0, 1, from.as_deref()).await?;
