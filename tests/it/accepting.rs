@@ -13,7 +13,7 @@ use domain::directory::User;
 use domain::emergency::{NoKey, PresentedKey};
 use domain::ids::{ClientId, GroupId, JobId, UserId};
 use domain::job::{Job, Priority, Status, Tally};
-use domain::ports::{DenylistCache, JobStore as _, RecordStore as _};
+use domain::ports::{DenylistCache, JobStore as _, NewJob, RecordStore as _};
 use domain::records::{ClientRecord, Entity, MembershipKey, Record, UserRecord};
 use domain::settings::CleanUp;
 use domain::testing::Memory;
@@ -131,6 +131,10 @@ async fn api_4_more_than_a_thousand_users_need_the_code_of_a_plan_that_is_fresh_
     }
     let drifted = accept(&fleet, &me, with(Some(&plan.id), Some(code))).await.unwrap_err();
     assert!(drifted.to_string().contains("was made for 1001 users, but there are 1121 now"), "{drifted}");
+    let uncounted = Job { id: JobId::parse("uncounted").unwrap(), ..plan.clone() };
+    fleet.store.create(NewJob::plain(&uncounted)).await.unwrap();
+    let refused = accept(&fleet, &me, with(Some(&uncounted.id), None)).await.unwrap_err();
+    assert!(refused.to_string().contains("was never counted"), "{refused}");
     fleet.clock.advance(TimeDelta::minutes(16));
     let old = accept(&fleet, &me, with(Some(&plan.id), Some(code))).await.unwrap_err();
     assert!(old.to_string().contains("is older than 15 minutes"), "{old}");

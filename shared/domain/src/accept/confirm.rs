@@ -84,7 +84,12 @@ impl Acceptor {
         if job.created_at - plan.completed_at.unwrap_or(plan.created_at) > PLAN_LIFETIME {
             return Err(stale("is older than 15 minutes"));
         }
-        let counted = self.effector.jobs.tally(plan_id).await?.statistics;
+        let tally = self.effector.jobs.tally(plan_id).await?;
+        // A request that died between its two writes leaves a plan without numbers.
+        if !tally.is_complete(&plan) {
+            return Err(stale("was never counted"));
+        }
+        let counted = tally.statistics;
         if job.conditions.job_type() != JobType::Emergency {
             let (then, now) = self.populations(job, lists, &plan, counted).await?;
             if now.abs_diff(then) * 100 > then * MAX_DRIFT_PERCENT {
