@@ -1,5 +1,6 @@
 //! The promises that the code's structure makes.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use tests::environment::root;
@@ -88,4 +89,45 @@ fn every_sample_event_is_what_its_function_takes() {
         }
     }
     assert!(seen >= 8, "every function has a sample event");
+}
+
+/// The calls that the OpenAPI document describes, as `GET /path`.
+fn described() -> BTreeSet<String> {
+    let document: serde_json::Value = serde_json::from_str(&tests::openapi::document()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let calls = paths.iter().flat_map(|(path, calls)| {
+        calls.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    calls.collect()
+}
+
+#[test]
+fn api_10_the_document_is_what_the_handlers_types_say() {
+    let (now, kept) = (tests::openapi::document(), fs::read_to_string(tests::openapi::file()).unwrap());
+    // Not the documents themselves, which are long.
+    let differs = now.lines().zip(kept.lines()).find(|(now, kept)| now != kept);
+    assert!(now == kept, "run `cargo xtask openapi`; first difference: {differs:?}");
+}
+
+#[test]
+fn api_10_the_document_describes_every_route_of_the_template_and_no_other() {
+    let template = fs::read_to_string(root().join("template.yaml")).unwrap();
+    let value = |line: &str, name: &str| {
+        let rest = line.split_once(&format!("{name}: "))?.1;
+        Some(rest.trim_start_matches('"').split(['"', ',', ' ']).next()?.to_owned())
+    };
+    let mut deployed = BTreeSet::new();
+    let mut lines = template.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == "Type: Api" {
+            let properties = lines.next().unwrap();
+            let route = value(properties, "Method").zip(value(properties, "Path"));
+            let (method, path) = route.unwrap_or_else(|| panic!("one line with method and path: {properties}"));
+            deployed.insert(format!("{method} {path}"));
+        }
+    }
+    // Pages of other origins ask by OPTIONS first; that is no call of the API.
+    deployed.retain(|route| !route.starts_with("OPTIONS "));
+    assert!(!deployed.is_empty());
+    assert_eq!(deployed, described(), "template.yaml, and the OpenAPI document");
 }

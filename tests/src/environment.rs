@@ -26,6 +26,11 @@ pub fn redis_server() -> PathBuf {
     var("REDIS_SERVER_BIN")
 }
 
+/// The tester that makes its requests from the OpenAPI document.
+pub fn schemathesis() -> PathBuf {
+    var("SCHEMATHESIS_BIN")
+}
+
 /// The checkout.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

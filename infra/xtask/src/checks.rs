@@ -19,6 +19,7 @@ pub fn test(settings: &Settings, args: &[String]) -> Result<ExitCode> {
 
 fn run_tests(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     let redis = tools::redis_server(settings)?;
+    let fuzzer = tools::fuzzer(settings)?;
     let mut tests = tools::nextest(settings).map_or_else(
         || {
             let mut cargo = Command::new(&settings.cargo);
@@ -37,14 +38,15 @@ fn run_tests(settings: &Settings, args: &[String]) -> Result<ExitCode> {
         .current_dir(&settings.root)
         .env("BATCH_LOGOUT_STACK", settings.stack_file())
         .env("BATCH_LOGOUT_BIN_DIR", settings.binaries())
-        .env("REDIS_SERVER_BIN", redis);
+        .env("REDIS_SERVER_BIN", redis)
+        .env("SCHEMATHESIS_BIN", fuzzer);
     let status = tests.status().context("cannot start the tests")?;
     // Ended by a signal: no code.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Measures the release build. Needs no stack: the benchmarks start what they measure.
-pub fn bench(settings: &Settings) -> Result<ExitCode> {
+pub fn bench(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     tools::prepare(settings, &["stack"])?;
     let mut build = Command::new(&settings.cargo);
     build
@@ -53,7 +55,7 @@ pub fn bench(settings: &Settings) -> Result<ExitCode> {
     process::visible(&mut build, "cargo build --release")?;
     let binaries = settings.target.join("release");
     let mut bench = Command::new(binaries.join("bench"));
-    bench.env("BATCH_LOGOUT_BIN_DIR", &binaries).env("REDIS_SERVER_BIN", tools::redis_server(settings)?);
+    bench.args(args).env("BATCH_LOGOUT_BIN_DIR", &binaries).env("REDIS_SERVER_BIN", tools::redis_server(settings)?);
     process::visible(&mut bench, "the benchmarks")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -40,7 +40,7 @@ enum Task {
     /// Loads records from an NDJSON file
     Import(Rest),
     /// Builds for release and measures; prints the figures of the README
-    Bench,
+    Bench(Rest),
     /// Writes the OpenAPI document from the handlers' types
     Openapi,
     /// Runs all tests against the local stack
@@ -94,7 +94,7 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
             stack::up(settings, stack::Ports::default(), true)?;
             return stack::ops(settings, "demo", &rest.args);
         }
-        Task::Bench => return checks::bench(settings),
+        Task::Bench(rest) => return checks::bench(settings, &rest.args),
         Task::Openapi => return checks::openapi(settings),
         Task::Token(rest) => return on_running_stack(settings, "token", &rest.args),
         Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),

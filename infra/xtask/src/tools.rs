@@ -37,10 +37,15 @@ pub fn sam(settings: &Settings) -> Result<Environment> {
     environment(settings, "sam")
 }
 
+/// The tester that makes its requests from an OpenAPI document.
+pub fn fuzzer(settings: &Settings) -> Result<PathBuf> {
+    Ok(environment(settings, "fuzz")?.program("schemathesis"))
+}
+
 /// Installs everything there is and answers the folders with the programs.
 pub fn all(settings: &Settings) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
-    for name in ["stack", "sam", "lambda"] {
+    for name in ["stack", "sam", "lambda", "fuzz"] {
         folders.push(environment(settings, name)?.folder.join("bin"));
     }
     for (program, package) in [("cargo-nextest", NEXTEST), ("cargo-deny", DENY)] {

@@ -171,35 +171,6 @@ async fn check_1_callers_without_a_good_token_are_refused_and_learn_nothing() {
 }
 
 #[tokio::test]
-async fn spec_3_each_role_may_log_out_groups_or_see_jobs_as_the_table_says() {
-    let admin = Caller::sign_in("security.admin@example.com").await;
-    people(&admin).await;
-    let store = admin.stack.store().await;
-    let group = unique("empty");
-    let record = GroupRecord { id: GroupId::parse(&*group).unwrap(), name: None, parent_id: None };
-    store.apply(&Record::upsert(1, Entity::Group(record))).await.unwrap();
-    let body = json!({ "group_id": group, "reason": "ten characters at least", "dry_run": true });
-    let job = admin.post_group(&body).await.json["job_id"].as_str().unwrap().to_owned();
-    for (email, post, get) in [
-        ("security.admin@example.com", 200, 200),
-        ("system.admin@example.com", 200, 200),
-        ("group.admin@example.com", 403, 404),
-        ("oauth.admin@example.com", 403, 404),
-        ("auditor@example.com", 403, 200),
-        ("member@example.com", 403, 404),
-    ] {
-        let caller = Caller::sign_in(email).await;
-        let posted = caller.post_group(&body).await;
-        assert_eq!(posted.status.as_u16(), post, "{email} posts: {}", posted.json);
-        let got = caller.get_job(&job).await;
-        assert_eq!(got.status.as_u16(), get, "{email} looks at another's job: {}", got.json);
-        if let Some(own) = posted.json["job_id"].as_str() {
-            assert_eq!(caller.get_job(own).await.status, StatusCode::OK, "{email} looks at their own job");
-        }
-    }
-}
-
-#[tokio::test]
 async fn rfc_7662_only_clients_that_may_introspect_are_told_anything() {
     let admin = Caller::sign_in("security.admin@example.com").await;
     let url = &admin.stack.api_url;

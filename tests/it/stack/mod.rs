@@ -2,6 +2,9 @@
 
 mod api;
 mod cache;
+mod fuzz;
+mod kinds;
+mod roles;
 mod slice;
 mod stores;
 

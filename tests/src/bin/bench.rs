@@ -6,15 +6,18 @@ use tests::bench::{check, effective, emergency, functions, settle};
 
 #[tokio::main]
 async fn main() {
+    // The groups to measure; all of them if none is named.
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!("| figure | value | floor or peer | ratio |\n|---|---|---|---|");
-    let figures = [
-        emergency::run().await,
-        effective::run().await,
-        settle::run().await,
-        check::run().await,
-        functions::run().await,
-    ];
-    for figure in figures.concat() {
-        println!("{figure}");
+    for name in ["emergency", "effective", "settle", "check", "functions"].into_iter().filter(|name| is_wanted(name)) {
+        let figures = match name {
+            "emergency" => emergency::run().await,
+            "effective" => effective::run().await,
+            "settle" => settle::run().await,
+            "check" => check::run().await,
+            _ => functions::run().await,
+        };
+        figures.iter().for_each(|figure| println!("{figure}"));
     }
 }
