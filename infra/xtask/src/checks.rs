@@ -10,7 +10,8 @@ use crate::{process, tools, ui};
 /// Runs every test on a running stack. Stops the stack afterwards if it was not running before.
 pub fn test(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     let ran_before = stack::require_running(settings).is_ok();
-    let code = stack::up(settings, Ports::default(), true).and_then(|()| run_tests(settings, args));
+    // Every test makes the company that it needs; a large one besides would only make whole tables long.
+    let code = stack::up(settings, Ports::default(), false).and_then(|()| run_tests(settings, args));
     if !ran_before {
         stack::down(settings)?;
     }
