@@ -194,11 +194,6 @@ impl Selector {
         self.spares_people
     }
 
-    /// Whether tokens without a user can be covered.
-    pub fn covers_service_tokens(&self) -> bool {
-        self.service_tokens
-    }
-
     /// The cutoffs that say what this job means, each for everything or for a client; of a job that names people, the
     /// pattern for each of them ([`Reach::PerPerson`]). `max_sign_in_age` is the age in seconds at which verifiers
     /// refuse any sign-in, so that nothing outlives a cutoff (`[CUT-5]`).

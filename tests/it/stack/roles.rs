@@ -111,7 +111,7 @@ fn fresh<T: TryFrom<String>>(name: &str) -> T {
 }
 
 /// A job that has ended, written as if this actor had made it.
-async fn finished_job(stack: &Stack, by: &UserId) -> JobId {
+pub async fn finished_job(stack: &Stack, by: &UserId) -> JobId {
     let (id, now) = (SystemIds.job_id(), SystemClock.now());
     let conditions =
         Conditions::ClientBased { client_id: fresh("gone"), revoke_refresh_tokens: true, created_before: None };
