@@ -546,13 +546,25 @@ async fn api_7_a_finished_unknown_or_unplanned_job_is_conflict_not_found_and_not
     let (stopped, tally) = cancel(&job.id).await.unwrap();
     assert_eq!((stopped.plan.chunks, tally), (0, Tally::default()));
     assert!(fleet.plan(&job.id).await.is_empty(), "a cancelled job is not planned");
+    let by_time =
+        Conditions::TimeBased { created_before: Some(now()), last_used_before: None, token_types: Kinds::Both };
+    let dry = Job::new(JobId::parse("dry").unwrap(), by_time, (&me).into(), "counts only".to_owned(), now());
+    let dry = Job { dry_run: true, ..dry };
+    fleet.store.create(NewJob::plain(&dry)).await.unwrap();
+    let chunks = fleet.plan(&dry.id).await;
+    cancel(&dry.id).await.unwrap();
+    assert!(!fleet.store.open_jobs().await.unwrap().contains(&dry.id), "a dry run that is called off is done with");
+    for chunk in chunks {
+        fleet.settle(&chunk, false).await.unwrap();
+    }
+    assert_eq!(fleet.store.tally(&dry.id).await.unwrap(), Tally::default(), "and nobody goes on counting");
     let done = started(accept(&fleet, &me, group("co")).await);
     for chunk in fleet.plan(&done.id).await {
         fleet.settle(&chunk, false).await.unwrap();
     }
     assert!(matches!(cancel(&done.id).await, Err(NotCancelled::Ended("completed"))));
     let entries = fleet.store.audit();
-    assert_eq!(entries.iter().filter(|entry| entry.action == Action::BatchLogoutCancelled).count(), 1);
+    assert_eq!(entries.iter().filter(|entry| entry.action == Action::BatchLogoutCancelled).count(), 2);
 }
 
 /// Workers at a whole-table job on real stores, with a cancel in the middle of them.

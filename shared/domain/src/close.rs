@@ -25,7 +25,8 @@ pub async fn try_close(jobs: &dyn JobStore, clock: &dyn Clock, id: &JobId) -> Re
     let Some(job) = jobs.get(id).await? else { return Ok(None) };
     if job.status == Status::Cancelled {
         let tally = jobs.tally(id).await?;
-        if tally.done + tally.failed + tally.cancelled >= u64::from(job.plan.chunks) {
+        // What a dry run has not counted is of no interest any more.
+        if job.dry_run || tally.done + tally.failed + tally.cancelled >= u64::from(job.plan.chunks) {
             jobs.retire(id).await?;
         }
         return Ok(None);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::JobType;
@@ -22,6 +23,7 @@ const CURSOR_SECONDS: i64 = 24 * 3_600;
 const LOOKED_AT: usize = 500;
 /// Jobs read at a time.
 const STEP: usize = 100;
+const TALLIES_AT_ONCE: usize = 16;
 
 /// Which jobs are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -117,10 +119,13 @@ impl Lister {
         }
         let purpose = purpose("jobs", &(&caller.id, &filter))?;
         let mut after: Option<(i64, JobId)> = self.open(&purpose, cursor).await?;
+        // Without a condition that the index does not know, one more than wanted tells whether there are more.
+        let unconditional = filter.status.is_none() && filter.job_type.is_none();
+        let step = if unconditional { limit + 1 } else { STEP };
         let (mut items, mut looked_at, mut more) = (Vec::new(), 0, true);
         while more && items.len() < limit && looked_at < LOOKED_AT {
-            let page = self.jobs.jobs_by_time(filter.initiated_by.as_ref(), after.as_ref(), STEP).await?;
-            more = page.len() == STEP;
+            let page = self.jobs.jobs_by_time(filter.initiated_by.as_ref(), after.as_ref(), step).await?;
+            more = page.len() == step;
             for job in page {
                 if items.len() == limit {
                     more = true;
@@ -131,11 +136,18 @@ impl Lister {
                 let wanted = filter.status.is_none_or(|status| job.status == status)
                     && filter.job_type.is_none_or(|job_type| job.conditions.job_type() == job_type);
                 if wanted {
-                    let tally = self.jobs.tally(&job.id).await?;
-                    items.push((job, tally));
+                    items.push(job);
                 }
             }
         }
+        let items: Vec<(Job, Tally)> = stream::iter(items)
+            .map(|job| async move {
+                let tally = self.jobs.tally(&job.id).await?;
+                Ok::<_, PortError>((job, tally))
+            })
+            .buffered(TALLIES_AT_ONCE)
+            .try_collect()
+            .await?;
         let next_cursor = match after {
             Some(after) if more => Some(self.seal(&purpose, after).await?),
             _ => None,

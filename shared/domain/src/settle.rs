@@ -101,6 +101,9 @@ impl Settler {
     ) -> Result<Settled, WorkError> {
         let job = self.jobs.get(&chunk.job_id).await?;
         let job = job.ok_or_else(|| WorkError::Drop(format!("job {} is not known", chunk.job_id)))?;
+        if job.dry_run && job.status == Status::Cancelled {
+            return Ok(Settled::Through(None));
+        }
         let settled = self.settle_known(&job, chunk, deadline).await;
         if settled.is_err() && last_try {
             self.give_up(&job, chunk).await?;
