@@ -20,7 +20,8 @@ async fn main() -> Result<(), lambda_http::Error> {
     let mailer = Arc::new(Ses::new(&aws, mail.from));
     tokio::join!(store.warm_up(), cache.warm_up());
     let checker = Checker::new(cache.clone(), store.clone(), clock.clone(), limits);
-    let inspector = Inspector { checker, verifier, tokens: store.clone() };
+    let inspector =
+        Inspector { checker, verifier, lookup: store.clone(), authorities: Arc::new([]), clock: clock.clone() };
     let callers = Callers { inspector, directory: store.clone(), clock: clock.clone() };
     let (ids, security_team) = (Arc::new(SystemIds), mail.security_team);
     let outside = Outside { cache, queue, vault, mailer, clock, ids, limits, security_team };

@@ -141,7 +141,7 @@ pub async fn introspect(State(deps): State<Deps>, request: Request) -> Result<Js
     let token = form.token.filter(|token| !token.is_empty());
     let token = token.ok_or(OauthError::InvalidRequest("The parameter token is missing."))?;
     let inspected = inspect(&deps, token).await?;
-    Ok(Json(inspected.verdict.map_or_else(|_| Introspection::default(), Introspection::from)))
+    Ok(Json(inspected.verdict.map_or_else(|_| Introspection::default(), |accepted| accepted.active.into())))
 }
 
 /// Tells an authenticated client whether a token is valid, and roughly why not.
@@ -162,7 +162,7 @@ pub async fn validate(State(deps): State<Deps>, request: Request) -> Result<Json
         Ok(_) => None,
         Err(Inactive::Refused(Refusal::Expired | Refusal::SignInTooOld)) => Some("Token has expired"),
         Err(Inactive::Refused(Refusal::TokenRevoked | Refusal::CutOff(_))) => Some("Token is blacklisted"),
-        Err(Inactive::Unknown | Inactive::Invalid(_)) => Some("Token is not valid"),
+        Err(Inactive::Unknown | Inactive::Invalid(_) | Inactive::Disowned(_)) => Some("Token is not valid"),
     };
     Ok(Json(Validation { valid: reason.is_none(), reason }))
 }

@@ -15,6 +15,7 @@ async fn main() -> Result<(), lambda_http::Error> {
     let verifier = Arc::new(JwtVerifier::new(config::issuer()?, Http::new()?, clock.clone()));
     tokio::join!(store.warm_up(), cache.warm_up());
     let checker = Checker::new(cache, store.clone(), clock.clone(), config::limits()?);
-    let inspector = Inspector { checker, verifier, tokens: store.clone() };
+    let inspector =
+        Inspector { checker, verifier, lookup: store.clone(), authorities: Arc::new([]), clock: clock.clone() };
     lambda_http::run(router(Deps { inspector, directory: store, clock }, &config::cors_origins())).await
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::cutoff::LEEWAY_SECONDS;
 use domain::decision::TokenFacts;
+use domain::identity::Profile;
 use domain::ids::{ClientId, RawToken, SessionId, TokenId, UserId};
 use domain::ports::{Claims, TokenVerifier, VerifyError};
 use domain::settings::Issuer;
@@ -195,7 +196,7 @@ impl JwtVerifier {
             audience: raw.aud.map(OneOrMany::into_vec).unwrap_or_default(),
             scope: raw.scope,
             username: raw.username.or(raw.preferred_username),
-            roles: roles.map(str::to_owned).collect(),
+            profile: Profile { roles: roles.map(str::to_owned).collect(), ..Profile::default() },
         })
     }
 

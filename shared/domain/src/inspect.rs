@@ -1,13 +1,17 @@
-//! Everything that has to be true of a token before it is accepted: form, denylist, signature (`[CHECK-1]`).
+//! Everything that has to be true of a token before it is accepted (`[CHECK-1]`): its form, then the denylist, then
+//! the issuer's word or its signature.
 
 use std::sync::Arc;
 
 use crate::check::{Checker, Degraded};
 use crate::decision::{Refusal, TokenFacts};
 use crate::error::PortError;
-use crate::ids::{RawToken, TokenId};
-use crate::ports::{Claims, TokenStore, TokenVerifier, VerifyError};
+use crate::identity::{Profile, VerificationSource, VerifiedUser};
+use crate::ids::{RawToken, TokenId, UserId};
+use crate::ports::{Claims, TokenLookup, TokenVerifier, VerifyError};
+use crate::time::Clock;
 use crate::token::{TokenKind, TokenRow};
+use crate::upstream::{Authority, UpstreamError};
 
 /// The whole check.
 #[derive(Clone)]
@@ -16,8 +20,12 @@ pub struct Inspector {
     pub checker: Checker,
     /// Signatures.
     pub verifier: Arc<dyn TokenVerifier>,
-    /// Rows of opaque tokens, and sessions' starts.
-    pub tokens: Arc<dyn TokenStore>,
+    /// Rows of opaque tokens, and sign-ins that tokens do not say.
+    pub lookup: Arc<dyn TokenLookup>,
+    /// Who at the issuer is asked, in this order, before a token is taken at its word. Each may keep silent.
+    pub authorities: Arc<[Arc<dyn Authority>]>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// A token that is good now.
@@ -37,6 +45,14 @@ impl Active {
             Self::Opaque(row) => row.kind,
         }
     }
+
+    /// Its user; none for a service token.
+    pub fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Jwt(claims) => claims.facts.user.as_ref(),
+            Self::Opaque(row) => row.owner.user(),
+        }
+    }
 }
 
 /// Why a token is not good. For the log and for tests: callers learn no more than that it is inactive.
@@ -48,13 +64,24 @@ pub enum Inactive {
     Invalid(&'static str),
     /// The denylist refuses it, or its time has passed.
     Refused(Refusal),
+    /// The issuer says no.
+    Disowned(VerificationSource),
+}
+
+/// A token that is good, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The token.
+    pub active: Active,
+    /// Its user; none for a service token.
+    pub user: Option<VerifiedUser>,
 }
 
 /// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
     /// Good or not.
-    pub verdict: Result<Active, Inactive>,
+    pub verdict: Result<Accepted, Inactive>,
     /// Whether the denylist had to be asked the slow way.
     pub degraded: Option<Degraded>,
 }
@@ -70,6 +97,13 @@ pub enum CannotTell {
     Keys(VerifyError),
 }
 
+/// Whether anybody at the issuer had a say.
+enum Word {
+    Good(VerificationSource, Profile),
+    Bad(VerificationSource),
+    Silence,
+}
+
 impl Inspector {
     /// Checks a token.
     pub async fn inspect(&self, token: &RawToken) -> Result<Inspected, CannotTell> {
@@ -79,64 +113,126 @@ impl Inspector {
     async fn inspect_jwt(&self, token: &RawToken) -> Result<Inspected, CannotTell> {
         let claimed = match self.verifier.peek(token) {
             Ok(claims) => self.with_sign_in(claims).await?,
-            Err(error) => return invalid(error, None),
+            Err(error) => return Ok(Inspected { verdict: Err(invalid(error)?), degraded: None }),
         };
         let checked = self.checker.check(&claimed.facts).await?;
-        if let Some(refusal) = checked.refusal {
-            return Ok(Inspected { verdict: Err(Inactive::Refused(refusal)), degraded: checked.degraded });
-        }
-        // The signature covers the very claims that the denylist was asked about.
-        match self.verifier.verify(token).await {
-            Ok(_) => Ok(Inspected { verdict: Ok(Active::Jwt(claimed)), degraded: checked.degraded }),
-            Err(error) => invalid(error, checked.degraded),
-        }
+        let verdict = match checked.refusal {
+            Some(refusal) => Err(Inactive::Refused(refusal)),
+            None => self.vouched_jwt(token, claimed).await?,
+        };
+        Ok(Inspected { verdict, degraded: checked.degraded })
     }
 
-    /// Without `auth_time` the session's start is the sign-in (`[CUT-4]`).
+    /// The issuer's word covers the whole token, as the signature does: either vouches for the very claims that the
+    /// denylist was asked about.
+    async fn vouched_jwt(&self, token: &RawToken, claimed: Claims) -> Result<Result<Accepted, Inactive>, CannotTell> {
+        let user = claimed.facts.user.clone();
+        let (source, profile) = match self.word(token, user.as_ref()).await {
+            Word::Good(source, profile) => (source, profile),
+            Word::Bad(source) => return Ok(Err(Inactive::Disowned(source))),
+            Word::Silence => match self.verifier.verify(token).await {
+                Ok(_) => (VerificationSource::LocalJwt, claimed.profile.clone()),
+                Err(error) => return invalid(error).map(Err),
+            },
+        };
+        Ok(Ok(self.accepted(Active::Jwt(claimed), user, source, profile)))
+    }
+
+    /// Without `auth_time` the session's start is the sign-in, or what the token's row says (`[CUT-4]`).
     async fn with_sign_in(&self, mut claims: Claims) -> Result<Claims, PortError> {
-        if let (false, Some(user), Some(session)) =
-            (claims.has_auth_time, claims.facts.user.clone(), claims.facts.session.clone())
-            && let Some(session) = self.tokens.session(&user, &session).await?
+        let facts = &mut claims.facts;
+        if let (false, Some(user)) = (claims.has_auth_time, &facts.user)
+            && let Some(at) = self.lookup.sign_in_of(user, facts.session.as_ref(), &facts.id).await?
         {
-            claims.facts.signed_in_at = session.started_at;
+            facts.signed_in_at = at;
         }
         Ok(claims)
     }
 
     async fn inspect_opaque(&self, token: &RawToken) -> Result<Inspected, CannotTell> {
         let inactive = |why| Ok(Inspected { verdict: Err(why), degraded: None });
-        let Some(row) = self.tokens.opaque(&TokenId::of_opaque(token)).await? else {
+        // Without its row nobody can say from which sign-in it stems, so that no cutoff could reach it.
+        let Some(row) = self.lookup.opaque_row(&TokenId::of_opaque(token)).await? else {
             return inactive(Inactive::Unknown);
         };
         if row.revoked.is_some() {
             return inactive(Inactive::Refused(Refusal::TokenRevoked));
         }
-        let mut started = None;
-        if let (None, Some(user), Some(session)) = (row.signed_in_at, row.owner.user(), &row.session) {
-            started = self.tokens.session(user, session).await?.map(|session| session.started_at);
+        let facts = self.facts_of(&row).await?;
+        let checked = self.checker.check(&facts).await?;
+        let verdict = match checked.refusal {
+            Some(refusal) => Err(Inactive::Refused(refusal)),
+            None => self.vouched_opaque(token, row).await,
+        };
+        Ok(Inspected { verdict, degraded: checked.degraded })
+    }
+
+    async fn vouched_opaque(&self, token: &RawToken, row: TokenRow) -> Result<Accepted, Inactive> {
+        let user = row.owner.user().cloned();
+        // Only access tokens are the issuer's to vouch for: userinfo refuses every refresh token.
+        let word = match row.kind {
+            TokenKind::Access => self.word(token, user.as_ref()).await,
+            TokenKind::Refresh => Word::Silence,
+        };
+        let (source, profile) = match word {
+            Word::Good(source, profile) => (source, profile),
+            Word::Bad(source) => return Err(Inactive::Disowned(source)),
+            Word::Silence => (VerificationSource::TokenRow, Profile::default()),
+        };
+        Ok(self.accepted(Active::Opaque(row), user, source, profile))
+    }
+
+    /// What the denylist is asked about a row.
+    pub async fn facts_of(&self, row: &TokenRow) -> Result<TokenFacts, PortError> {
+        let mut signed_in_at = row.signed_in_at;
+        if let (None, Some(user)) = (signed_in_at, row.owner.user()) {
+            signed_in_at = self.lookup.sign_in_of(user, row.session.as_ref(), &row.id).await?;
         }
-        let facts = TokenFacts {
+        Ok(TokenFacts {
             id: row.id.clone(),
             kind: row.kind,
             user: row.owner.user().cloned(),
             client: Some(row.client.clone()),
             session: row.session.clone(),
             issued_at: row.issued_at,
-            signed_in_at: row.sign_in(started),
+            signed_in_at: signed_in_at.unwrap_or(row.issued_at),
             expires_at: row.expires_at,
-        };
-        let checked = self.checker.check(&facts).await?;
-        let verdict = match checked.refusal {
-            Some(refusal) => Err(Inactive::Refused(refusal)),
-            None => Ok(Active::Opaque(row)),
-        };
-        Ok(Inspected { verdict, degraded: checked.degraded })
+        })
+    }
+
+    /// Asks those at the issuer who vouch for tokens, in their order. An explicit refusal is final; only silence falls
+    /// through. A service token has no user, so that none of them knows it.
+    async fn word(&self, token: &RawToken, user: Option<&UserId>) -> Word {
+        let Some(user) = user else { return Word::Silence };
+        for authority in self.authorities.iter() {
+            match authority.vouch(token).await {
+                // OpenID Connect Core §5.3.2: the subject must be the token's own.
+                Ok((subject, profile)) if &subject == user => return Word::Good(authority.source(), profile),
+                Ok(_) | Err(UpstreamError::Refused(_)) => return Word::Bad(authority.source()),
+                Err(silence) => {
+                    tracing::warn!(source = authority.source().as_str(), %silence, "the issuer did not vouch");
+                }
+            }
+        }
+        Word::Silence
+    }
+
+    fn accepted(
+        &self,
+        active: Active,
+        user: Option<UserId>,
+        verification_source: VerificationSource,
+        profile: Profile,
+    ) -> Accepted {
+        let verified_at = self.clock.now();
+        let user = user.map(|user_id| VerifiedUser { user_id, profile, verification_source, verified_at });
+        Accepted { active, user }
     }
 }
 
-fn invalid(error: VerifyError, degraded: Option<Degraded>) -> Result<Inspected, CannotTell> {
+fn invalid(error: VerifyError) -> Result<Inactive, CannotTell> {
     match error {
-        VerifyError::Invalid(why) => Ok(Inspected { verdict: Err(Inactive::Invalid(why)), degraded }),
+        VerifyError::Invalid(why) => Ok(Inactive::Invalid(why)),
         VerifyError::NoKeys(_) => Err(CannotTell::Keys(error)),
     }
 }

@@ -23,6 +23,7 @@ pub mod emergency;
 pub mod error;
 pub mod estimate;
 pub mod guard;
+pub mod identity;
 pub mod ids;
 pub mod ingest;
 pub mod inspect;
@@ -45,6 +46,7 @@ pub mod settle;
 pub mod source;
 pub mod time;
 pub mod token;
+pub mod upstream;
 pub mod vault;
 
 #[cfg(feature = "testing")]

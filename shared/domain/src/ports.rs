@@ -12,6 +12,7 @@ use crate::cutoff::{Basis, Cutoff, Kinds, Scope, Spares};
 use crate::decision::{Answer, TokenFacts};
 use crate::directory::{Client, Group, User};
 use crate::error::PortError;
+use crate::identity::Profile;
 use crate::ids::{ClientId, GroupId, JobId, RawToken, SessionId, TokenId, UserId};
 use crate::job::{Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Priority, Status, Tally};
 use crate::rate::{SlotChange, Slots};
@@ -417,8 +418,8 @@ pub struct Claims {
     pub scope: Option<String>,
     /// `username` or `preferred_username`.
     pub username: Option<String>,
-    /// Role names from the claim that configuration maps to roles.
-    pub roles: Vec<String>,
+    /// What it says of its user; roles are those of the claim that configuration maps to roles.
+    pub profile: Profile,
 }
 
 /// Why a token could not be verified.
@@ -435,8 +436,62 @@ pub enum VerifyError {
 /// Reads and verifies JWT access tokens (`[CHECK-1]`).
 #[async_trait]
 pub trait TokenVerifier: Send + Sync {
-    /// Reads a JWT without trusting it, so that the denylist can be asked first.
+    /// Reads a JWT and checks all but its signature: algorithm, issuer, audience, times, and that it is an access
+    /// token. What it says may still be invented; the denylist can be asked about it first.
     fn peek(&self, token: &RawToken) -> Result<Claims, VerifyError>;
-    /// Verifies signature, issuer, audience, times and that it is an access token.
+    /// Checks the signature, too.
     async fn verify(&self, token: &RawToken) -> Result<Claims, VerifyError>;
+}
+
+/// What a verifier has to look up of a token that does not say it itself. Answers may be remembered: none of this
+/// changes while the token lives, and revocation is asked elsewhere (`[CHECK-5]`). "Not there" is never remembered.
+#[async_trait]
+pub trait TokenLookup: Send + Sync {
+    /// The row of an opaque token, by its id alone.
+    async fn opaque_row(&self, id: &TokenId) -> PortResult<Option<TokenRow>>;
+    /// When the sign-in was from which a user's token stems: by the session it names, else by the token's own row.
+    async fn sign_in_of(
+        &self,
+        user: &UserId,
+        session: Option<&SessionId>,
+        token: &TokenId,
+    ) -> PortResult<Option<Epoch>>;
+}
+
+#[async_trait]
+impl<T: TokenStore> TokenLookup for T {
+    async fn opaque_row(&self, id: &TokenId) -> PortResult<Option<TokenRow>> {
+        self.opaque(id).await
+    }
+
+    async fn sign_in_of(
+        &self,
+        user: &UserId,
+        session: Option<&SessionId>,
+        token: &TokenId,
+    ) -> PortResult<Option<Epoch>> {
+        if let Some(session) = session
+            && let Some(row) = self.session(user, session).await?
+        {
+            return Ok(Some(row.started_at));
+        }
+        let Some(row) = self.token(&Owner::User(user.clone()), token).await? else { return Ok(None) };
+        if row.signed_in_at.is_some() {
+            return Ok(row.signed_in_at);
+        }
+        let Some(session) = &row.session else { return Ok(None) };
+        Ok(self.session(user, session).await?.map(|session| session.started_at))
+    }
+}
+
+/// Sessions and tokens of sign-ins through our own token endpoint.
+#[async_trait]
+pub trait SignInStore: Send + Sync {
+    /// Writes tokens that were just issued. Writing them again changes nothing, and nothing that has been revoked
+    /// comes back.
+    async fn add_tokens(&self, tokens: &[TokenRow]) -> PortResult<()>;
+    /// Writes a new session. Its id must be new.
+    async fn add_session(&self, session: &SessionRow) -> PortResult<()>;
+    /// Puts off a session's end and replaces what is sealed, unless it has been ended: whether it was there.
+    async fn touch_session(&self, session: &SessionRow) -> PortResult<bool>;
 }

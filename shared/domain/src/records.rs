@@ -379,7 +379,9 @@ impl From<SessionRecord> for SessionRow {
             client: record.client_id,
             started_at: record.started_at,
             expires_at: record.expires_at,
+            issuer_sid: None,
             ip_address: record.ip_address,
+            sealed: None,
             ended_by: None,
         }
     }

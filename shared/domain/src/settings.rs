@@ -48,7 +48,7 @@ pub struct CleanUp {
 }
 
 /// The issuer of the tokens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Issuer {
     /// `iss`.
     pub issuer: String,
@@ -62,6 +62,39 @@ pub struct Issuer {
     pub session_claim: String,
     /// The claim whose values are role names, if any.
     pub roles_claim: Option<String>,
+    /// The secret of HS256 signatures, for issuers that share one with us. Without it HS256 is refused.
+    pub hs256_secret: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One member is a secret.
+        f.debug_struct("Issuer").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Where the issuer's endpoints are; what is not given is taken from its discovery document.
+#[derive(Debug, Clone, Default)]
+pub struct Endpoints {
+    /// Where users sign in.
+    pub authorization: Option<String>,
+    /// The token endpoint.
+    pub token: Option<String>,
+    /// `userinfo`.
+    pub userinfo: Option<String>,
+    /// Revocation (RFC 7009).
+    pub revocation: Option<String>,
+    /// The older way to ask who a token belongs to, such as `https://…/api/v1/auth/me`.
+    pub auth_me: Option<String>,
+}
+
+/// How long sessions live.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Seconds without use after which a session is over.
+    pub idle: i64,
+    /// Seconds after the sign-in at which it is over in any case.
+    pub absolute: i64,
 }
 
 /// The cache, and how long to wait for it.

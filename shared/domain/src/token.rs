@@ -99,14 +99,20 @@ pub enum RevokedBy {
     Job(JobId),
     /// The issuer told us that it had ended it.
     Issuer,
+    /// Its user signed out.
+    User,
+    /// Its client revoked it (RFC 7009).
+    Client,
 }
 
 impl RevokedBy {
-    /// The stored form: the job's id, or `issuer`.
+    /// The stored form: the job's id, which is a UUID, or a word.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Job(job) => job.as_str(),
             Self::Issuer => "issuer",
+            Self::User => "user",
+            Self::Client => "client",
         }
     }
 
@@ -114,6 +120,8 @@ impl RevokedBy {
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "issuer" => Some(Self::Issuer),
+            "user" => Some(Self::User),
+            "client" => Some(Self::Client),
             job => JobId::parse(job).ok().map(Self::Job),
         }
     }
@@ -132,8 +140,12 @@ pub struct SessionRow {
     pub started_at: Epoch,
     /// When it ends by itself.
     pub expires_at: Epoch,
-    /// The address the user came from, as the issuer reported it.
+    /// The issuer's own name for the sign-in (`sid`), where it differs: what its JWTs carry.
+    pub issuer_sid: Option<SessionId>,
+    /// The address the user came from.
     pub ip_address: Option<String>,
+    /// The rest, sealed ([`crate::session`]); only of sign-ins through our own token endpoint.
+    pub sealed: Option<String>,
     /// What ended it; such a session is gone for every reader, and only its empty row is left.
     pub ended_by: Option<RevokedBy>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::directory::User;
 use domain::ids::RawToken;
-use domain::inspect::{Active, Inspector};
+use domain::inspect::{Accepted, Active, Inspector};
 use domain::permissions::Role;
 use domain::ports::Directory;
 use domain::time::Clock;
@@ -48,7 +48,7 @@ impl Callers {
             metrics::emit(self.clock.as_ref(), "DegradedChecks", Unit::Count, 1, &[]);
         }
         let refused = || Problem::unauthenticated("The token is not valid, or not any more.", INVALID_TOKEN);
-        let active = inspected.verdict.map_err(|why| {
+        let Accepted { active, .. } = inspected.verdict.map_err(|why| {
             tracing::info!(?why, "a caller's token was refused");
             refused()
         })?;
@@ -56,7 +56,7 @@ impl Callers {
             return Err(refused());
         }
         let (id, claimed_roles) = match active {
-            Active::Jwt(claims) => (claims.facts.user, claims.roles),
+            Active::Jwt(claims) => (claims.facts.user, claims.profile.roles),
             Active::Opaque(row) => (row.owner.user().cloned(), Vec::new()),
         };
         let id = id.ok_or_else(|| Problem::forbidden("A service token has no permissions here."))?;

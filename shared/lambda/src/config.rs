@@ -96,6 +96,7 @@ pub fn issuer() -> Result<Issuer, ConfigError> {
         required_claim,
         session_claim: var("OIDC_SESSION_CLAIM").unwrap_or_else(|| "sid".to_owned()),
         roles_claim: var("OIDC_ROLES_CLAIM"),
+        hs256_secret: None,
     })
 }
 

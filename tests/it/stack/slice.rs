@@ -45,12 +45,15 @@ async fn inspector(stack: &Stack) -> Inspector {
         required_claim: Some(("token_use".to_owned(), "access".to_owned())),
         session_claim: "origin_jti".to_owned(),
         roles_claim: None,
+        hs256_secret: None,
     };
     let store = stack.store().await;
     Inspector {
         checker: Checker::new(stack.cache().await.unwrap(), store.clone(), clock.clone(), tests::fleet::LIMITS),
-        verifier: Arc::new(JwtVerifier::new(issuer, Http::new().unwrap(), clock)),
-        tokens: store,
+        verifier: Arc::new(JwtVerifier::new(issuer, Http::new().unwrap(), clock.clone())),
+        lookup: store,
+        authorities: Arc::new([]),
+        clock,
     }
 }
 

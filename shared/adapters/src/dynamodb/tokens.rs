@@ -94,7 +94,9 @@ fn read_session(item: &Reader) -> PortResult<SessionRow> {
         client: item.id_opt("client")?,
         started_at: item.epoch("started_at")?,
         expires_at: item.epoch("exp")?,
+        issuer_sid: item.id_opt("issuer_sid")?,
         ip_address: item.text_opt("ip_address").map(str::to_owned),
+        sealed: item.text_opt("sealed").map(str::to_owned),
         ended_by: read_by(item, "ended_by")?,
     })
 }
@@ -283,7 +285,7 @@ impl TokenStore for Dynamo {
             .update_item()
             .table_name(&self.tables.tokens)
             .set_key(Some(row_key(&Owner::User(user.clone()), format!("S#{id}"))))
-            .update_expression("SET ended_by = :by, ended_at = :at REMOVE ip_address, client")
+            .update_expression("SET ended_by = :by, ended_at = :at REMOVE ip_address, client, sealed")
             .condition_expression("attribute_exists(started_at) AND (attribute_not_exists(ended_by) OR ended_by = :by)")
             .expression_attribute_values(":at", n(revoked.at.0))
             .expression_attribute_values(":by", s(revoked.by.as_str()))

@@ -217,7 +217,7 @@ impl TokenStore for Memory {
         let mut state = self.up()?;
         let row = state.sessions.get_mut(user).and_then(|rows| rows.get_mut(id));
         Ok(row.is_some_and(|row| {
-            (row.client, row.ip_address) = (None, None);
+            (row.client, row.ip_address, row.sealed) = (None, None, None);
             row.ended_by.get_or_insert_with(|| revoked.by.clone()) == &revoked.by
         }))
     }
