@@ -10,6 +10,7 @@ use domain::audit::{AuditLog, Auditor};
 use domain::cancel::Canceller;
 use domain::check::Checker;
 use domain::decision::Limits;
+use domain::deny::Denier;
 use domain::effect::Effector;
 use domain::emergency::{EmergencyDesk, KeyStore};
 use domain::error::WorkError;
@@ -159,6 +160,12 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
             queue: self.queue.clone(),
             clock: self.clock.clone(),
         }
+    }
+
+    /// Putting things on the denylist.
+    pub fn denier(&self) -> Denier {
+        let (denylist, cache, ids) = (self.store.clone(), self.cache.clone(), self.ids.clone());
+        Denier { denylist, cache, ids, limits: LIMITS }
     }
 
     /// The denylist check.

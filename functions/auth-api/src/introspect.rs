@@ -4,24 +4,26 @@ use axum::Json;
 use axum::extract::{Request, State};
 use domain::decision::Refusal;
 use domain::ids::RawToken;
-use domain::inspect::{Active, Inactive, Inspected};
+use domain::inspect::{Accepted, Active, Inactive};
 use domain::token::TokenKind;
-use lambda_kit::json::{is_media_type, read_body};
-use lambda_kit::metrics::{self, Unit};
+use lambda_kit::json::is_media_type;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::clients::Needs;
 use crate::oauth_error::{OauthAnswer, OauthError};
-use crate::{Deps, clients};
-
-const FORM: &str = "application/x-www-form-urlencoded";
+use crate::{Deps, clients, form};
 
 /// The request of RFC 7662 §2.1.
 #[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes the form")]
 pub struct IntrospectionRequest {
     /// The token to tell about.
-    #[schema(required = true, nullable = false, min_length = 1)]
-    token: Option<String>,
+    #[schema(min_length = 1)]
+    token: String,
+    /// `access_token` or `refresh_token`. What it says changes nothing: tokens are found without it.
+    #[schema(required = false)]
+    token_type_hint: Option<String>,
 }
 
 /// The answer of RFC 7662 §2.2. Of a token that is not good nothing but that is said.
@@ -53,6 +55,7 @@ pub struct Introspection {
 
 /// The request of `token/validate`: one of the two.
 #[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes the body")]
 pub struct ValidationRequest {
     /// An access token.
     access_token: Option<String>,
@@ -108,21 +111,14 @@ impl From<Active> for Introspection {
     }
 }
 
-async fn body(request: Request) -> Result<axum::body::Bytes, OauthError> {
-    read_body(request).await.map_err(|_| OauthError::TooLarge)
-}
-
-async fn inspect(deps: &Deps, token: String) -> Result<Inspected, OauthError> {
-    let inspected =
-        deps.inspector.inspect(&RawToken::new(token)).await.map_err(|error| OauthError::unavailable(&error))?;
-    if let Some(degraded) = &inspected.degraded {
-        tracing::warn!(?degraded, "the denylist was asked the slow way");
-        metrics::emit(deps.clock.as_ref(), "DegradedChecks", Unit::Count, 1, &[]);
+async fn inspect(deps: &Deps, token: String) -> Result<Result<Accepted, Inactive>, OauthError> {
+    let token = RawToken::new(token);
+    let verdict = deps.callers.inspect(&token).await?.verdict;
+    if !(token.looks_like_jwt() && matches!(verdict, Err(Inactive::Invalid(_)))) {
+        return Ok(verdict);
     }
-    if let Err(why) = &inspected.verdict {
-        tracing::info!(?why, "token is not good");
-    }
-    Ok(inspected)
+    // Some issuers' refresh tokens look like JWTs, too; they are known by their hash.
+    Ok(deps.callers.inspector.inspect_opaque(&token).await?.verdict)
 }
 
 /// Tells an authenticated client about a token (RFC 7662).
@@ -131,17 +127,12 @@ async fn inspect(deps: &Deps, token: String) -> Result<Inspected, OauthError> {
     responses((status = 200, description = "What is known of the token; of one that is not good only that.", body = Introspection), OauthAnswer),
 )]
 pub async fn introspect(State(deps): State<Deps>, request: Request) -> Result<Json<Introspection>, OauthError> {
-    clients::authenticate(deps.directory.as_ref(), request.headers()).await?;
-    if !is_media_type(request.headers(), FORM) {
-        return Err(OauthError::UnsupportedMediaType("Send the parameters as application/x-www-form-urlencoded."));
-    }
-    let body = body(request).await?;
-    let form: IntrospectionRequest =
-        serde_urlencoded::from_bytes(&body).map_err(|_| OauthError::InvalidRequest("The form cannot be read."))?;
-    let token = form.token.filter(|token| !token.is_empty());
-    let token = token.ok_or(OauthError::InvalidRequest("The parameter token is missing."))?;
-    let inspected = inspect(&deps, token).await?;
-    Ok(Json(inspected.verdict.map_or_else(|_| Introspection::default(), |accepted| accepted.active.into())))
+    let headers = request.headers().clone();
+    let form = form::read(request).await?;
+    clients::authenticate(deps.callers.directory.as_ref(), &headers, &form, Needs::Introspection).await?;
+    let token = form.get("token").ok_or(OauthError::InvalidRequest("The parameter token is missing."))?;
+    let verdict = inspect(&deps, token.to_owned()).await?;
+    Ok(Json(verdict.map_or_else(|_| Introspection::default(), |accepted| accepted.active.into())))
 }
 
 /// Tells an authenticated client whether a token is valid, and roughly why not.
@@ -149,16 +140,15 @@ pub async fn introspect(State(deps): State<Deps>, request: Request) -> Result<Js
     responses((status = 200, description = "Whether the token is good.", body = Validation), OauthAnswer),
 )]
 pub async fn validate(State(deps): State<Deps>, request: Request) -> Result<Json<Validation>, OauthError> {
-    clients::authenticate(deps.directory.as_ref(), request.headers()).await?;
-    if !is_media_type(request.headers(), "application/json") {
+    let headers = request.headers().clone();
+    if !is_media_type(&headers, "application/json") {
         return Err(OauthError::UnsupportedMediaType("Send the body as application/json."));
     }
-    let body = body(request).await?;
-    let asked: ValidationRequest = serde_json::from_slice(&body)
-        .map_err(|_| OauthError::InvalidRequest("The body is not the JSON of a request."))?;
-    let token = asked.refresh_token.or(asked.access_token).filter(|token| !token.is_empty());
+    let asked = form::read_form_or_json(request).await?;
+    clients::authenticate(deps.callers.directory.as_ref(), &headers, &asked, Needs::Introspection).await?;
+    let token = asked.get("refresh_token").or(asked.get("access_token"));
     let token = token.ok_or(OauthError::InvalidRequest("Send access_token or refresh_token."))?;
-    let reason = match inspect(&deps, token).await?.verdict {
+    let reason = match inspect(&deps, token.to_owned()).await? {
         Ok(_) => None,
         Err(Inactive::Refused(Refusal::Expired | Refusal::SignInTooOld)) => Some("Token has expired"),
         Err(Inactive::Refused(Refusal::TokenRevoked | Refusal::CutOff(_))) => Some("Token is blacklisted"),

@@ -1,17 +1,28 @@
-//! The user-facing half: is this token good?
+//! The user-facing half: signing in through us, signing out, and whether a token is good.
 //!
-//! How to add a call: write its handler in a module of its own and name it in [`router`] and in `template.yaml`.
+//! How to add a call: write its handler in a module of its own, check the caller with [`Deps::callers`] (or, for
+//! clients, `clients::authenticate`), and name it in [`calls`] and in `template.yaml`. A route that forgets the check
+//! fails the inventory in `tests/it/inventory.rs`.
 
+mod answers;
+mod authorize;
 mod clients;
+mod cookies;
+mod form;
 mod introspect;
+mod logout;
 mod oauth_error;
+mod revoke;
+mod sessions;
+mod token;
+mod userinfo;
 
 use std::sync::Arc;
 
 use axum::Router;
-use domain::inspect::Inspector;
-use domain::ports::Directory;
-use domain::time::Clock;
+use domain::sign_in::SignIns;
+use domain::vault::Vault;
+use lambda_kit::caller::Callers;
 use lambda_kit::problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,19 +30,27 @@ use utoipa_axum::routes;
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Deps {
-    /// The whole check of a token.
-    pub inspector: Inspector,
-    /// Clients that may ask about tokens.
-    pub directory: Arc<dyn Directory>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
+    /// Who calls.
+    pub callers: Callers,
+    /// Signing in, and, in it, signing out.
+    pub sign_ins: SignIns,
+    /// What browsers remember, sealed.
+    pub vault: Arc<dyn Vault>,
 }
 
 /// The calls, each with its description.
 fn calls() -> OpenApiRouter<Deps> {
     OpenApiRouter::new()
+        .routes(routes!(authorize::authorize))
+        .routes(routes!(token::token))
+        .routes(routes!(userinfo::userinfo))
+        .routes(routes!(revoke::revoke))
         .routes(routes!(introspect::introspect))
         .routes(routes!(introspect::validate))
+        .routes(routes!(logout::logout))
+        .routes(routes!(logout::logout_all))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
         .routes(routes!(health))
 }
 
@@ -60,7 +79,7 @@ struct Health {
     service: &'static str,
 }
 
-/// `GET /health`: the function runs. It asks nobody, so that a monitor cannot load the stores.
+/// `GET /health`: the function runs. It asks nobody, so that a monitor cannot load the stores or the issuer.
 #[utoipa::path(get, path = "/health", tag = "service", security(()), responses((status = 200, description = "The function runs.", body = Health)))]
 async fn health() -> axum::Json<Health> {
     axum::Json(Health { status: "healthy", service: "batch-logout" })

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo};
-use domain::{ingest::Ingest, source::SystemIds, time::SystemClock};
+use domain::{deny::Denier, ingest::Ingest, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 use lambda_runtime::service_fn;
 
@@ -14,6 +14,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, Arc::new(SystemClock))?);
     tokio::join!(store.warm_up(), cache.warm_up());
     let (records, denylist) = (store.clone(), store);
-    let ingest = Ingest { records, denylist, cache, ids: Arc::new(SystemIds), limits: config::limits()? };
+    let ingest =
+        Ingest { records, denier: Denier { denylist, cache, ids: Arc::new(SystemIds), limits: config::limits()? } };
     lambda_runtime::run(service_fn(|event| ingest::handle(event, &ingest))).await
 }

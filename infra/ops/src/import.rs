@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use domain::decision::Limits;
+use domain::deny::Denier;
 use domain::ingest::Ingest;
 use domain::ports::Applied;
 use domain::records::Record;
@@ -62,7 +63,7 @@ pub async fn import(stack: &Stack, path: &Path, limits: Limits) -> Result<Import
     let records = read(path)?;
     let store = stack.store().await;
     let (cache, ids) = (stack.cache().await?, Arc::new(SystemIds));
-    let ingest = Ingest { records: store.clone(), denylist: store, cache, ids, limits };
+    let ingest = Ingest { records: store.clone(), denier: Denier { denylist: store, cache, ids, limits } };
     let bar = progress::bar("importing", records.len() as u64);
     let (written, stale) = (AtomicU64::new(0), AtomicU64::new(0));
     let outcomes = stream::iter(&records).map(|record| async {

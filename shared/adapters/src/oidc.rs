@@ -208,7 +208,7 @@ impl JwtVerifier {
         }
         // OpenID Connect Core §2: only ID tokens carry these.
         if raw.rest.contains_key("nonce") || raw.rest.contains_key("at_hash") {
-            return Err(VerifyError::Invalid("an ID token is no access token"));
+            return Err(VerifyError::IdToken);
         }
         Ok(())
     }

@@ -30,6 +30,10 @@ pub enum Action {
     PermissionDenied,
     /// Somebody asked too often.
     RateLimited,
+    /// A client revoked a token.
+    TokenRevoked,
+    /// A user signed out.
+    UserLogout,
 }
 
 impl Action {
@@ -42,6 +46,8 @@ impl Action {
             Self::EmergencyKeyVerificationFailed => "emergency_key_verification_failed",
             Self::PermissionDenied => "permission_denied",
             Self::RateLimited => "rate_limited",
+            Self::TokenRevoked => "token_revoked",
+            Self::UserLogout => "user_logout",
         }
     }
 }

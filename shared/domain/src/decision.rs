@@ -3,7 +3,7 @@
 use crate::cutoff::{Cutoff, CutoffSet, LEEWAY_SECONDS, Scope, Subject};
 use crate::ids::{ClientId, JobId, SessionId, TokenId, UserId};
 use crate::time::Epoch;
-use crate::token::TokenKind;
+use crate::token::{Owner, TokenKind};
 
 /// A token whose form is known: what the denylist is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,12 @@ pub struct TokenFacts {
 }
 
 impl TokenFacts {
+    /// Whose rows it belongs to; unknown if it names neither a user nor a client.
+    pub fn owner(&self) -> Option<Owner> {
+        let service = || self.client.clone().map(Owner::Service);
+        self.user.clone().map(Owner::User).or_else(service)
+    }
+
     /// The scopes whose cutoffs apply to this token: all of them are asked in one round trip.
     pub fn scopes(&self) -> Vec<Scope> {
         let mut scopes = vec![Scope::Everything];

@@ -149,7 +149,9 @@ impl Inspector {
         Ok(claims)
     }
 
-    async fn inspect_opaque(&self, token: &RawToken) -> Result<Inspected, CannotTell> {
+    /// Checks a token by the row that was written when it was issued, whatever it looks like: a refresh token is known
+    /// by its hash alone.
+    pub async fn inspect_opaque(&self, token: &RawToken) -> Result<Inspected, CannotTell> {
         let inactive = |why| Ok(Inspected { verdict: Err(why), degraded: None });
         // Without its row nobody can say from which sign-in it stems, so that no cutoff could reach it.
         let Some(row) = self.lookup.opaque_row(&TokenId::of_opaque(token)).await? else {
@@ -233,6 +235,7 @@ impl Inspector {
 fn invalid(error: VerifyError) -> Result<Inactive, CannotTell> {
     match error {
         VerifyError::Invalid(why) => Ok(Inactive::Invalid(why)),
+        VerifyError::IdToken => Ok(Inactive::Invalid("an ID token is no access token")),
         VerifyError::NoKeys(_) => Err(CannotTell::Keys(error)),
     }
 }

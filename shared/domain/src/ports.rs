@@ -428,6 +428,9 @@ pub enum VerifyError {
     /// It is not a token of our issuer, or not one that is valid now.
     #[error("{0}")]
     Invalid(&'static str),
+    /// It is an ID token, which opens nothing (OpenID Connect Core §2).
+    #[error("an ID token is no access token")]
+    IdToken,
     /// The issuer's keys cannot be had.
     #[error("the issuer's keys cannot be had: {0}")]
     NoKeys(String),
@@ -492,6 +495,8 @@ pub trait SignInStore: Send + Sync {
     async fn add_tokens(&self, tokens: &[TokenRow]) -> PortResult<()>;
     /// Writes a new session. Its id must be new.
     async fn add_session(&self, session: &SessionRow) -> PortResult<()>;
+    /// All sessions of a user, ended ones included.
+    async fn sessions(&self, user: &UserId) -> PortResult<Vec<SessionRow>>;
     /// Puts off a session's end and replaces what is sealed, unless it has been ended: whether it was there.
     async fn touch_session(&self, session: &SessionRow) -> PortResult<bool>;
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use domain::directory::User;
+use domain::identity::VerifiedUser;
 use domain::ids::RawToken;
-use domain::inspect::{Accepted, Active, Inspector};
+use domain::inspect::{Accepted, CannotTell, Inspected, Inspector};
 use domain::permissions::Role;
 use domain::ports::Directory;
 use domain::time::Clock;
@@ -15,8 +16,9 @@ use crate::metrics::{self, Unit};
 use crate::problem::Problem;
 
 /// RFC 6750 §3: no credentials were sent, so that no error is named.
-const CHALLENGE: &str = "Bearer";
-const INVALID_TOKEN: &str = r#"Bearer error="invalid_token""#;
+pub const CHALLENGE: &str = "Bearer";
+/// RFC 6750 §3.1: the token that was sent is not good.
+pub const INVALID_TOKEN: &str = r#"Bearer error="invalid_token""#;
 
 /// Finds out who calls.
 #[derive(Clone)]
@@ -29,6 +31,27 @@ pub struct Callers {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Why a caller is not let in.
+#[derive(Debug)]
+pub enum Stopped {
+    /// No token was sent.
+    NoToken,
+    /// The token is not good, or no access token.
+    Invalid,
+    /// Nobody can tell: refused with 503 (`[CHECK-3]`).
+    CannotTell(CannotTell),
+}
+
+impl From<Stopped> for Problem {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::NoToken => Self::unauthenticated("Send a token as Authorization: Bearer …", CHALLENGE),
+            Stopped::Invalid => Self::unauthenticated("The token is not valid, or not any more.", INVALID_TOKEN),
+            Stopped::CannotTell(error) => Self::unavailable(&error),
+        }
+    }
+}
+
 /// The token of an `Authorization: Bearer` header.
 pub fn bearer(headers: &HeaderMap) -> Option<RawToken> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -38,33 +61,44 @@ pub fn bearer(headers: &HeaderMap) -> Option<RawToken> {
 }
 
 impl Callers {
-    /// The calling user. A good token of somebody the directory does not know is a user without permissions.
-    pub async fn user(&self, headers: &HeaderMap) -> Result<User, Problem> {
-        let token = bearer(headers)
-            .ok_or_else(|| Problem::unauthenticated("Send a token as Authorization: Bearer …", CHALLENGE))?;
-        let inspected = self.inspector.inspect(&token).await.map_err(|error| Problem::unavailable(&error))?;
+    /// Checks any token, and reports what there is to report.
+    pub async fn inspect(&self, token: &RawToken) -> Result<Inspected, CannotTell> {
+        let inspected = self.inspector.inspect(token).await?;
         if let Some(degraded) = &inspected.degraded {
             tracing::warn!(?degraded, "the denylist was asked the slow way");
             metrics::emit(self.clock.as_ref(), "DegradedChecks", Unit::Count, 1, &[]);
         }
-        let refused = || Problem::unauthenticated("The token is not valid, or not any more.", INVALID_TOKEN);
-        let Accepted { active, .. } = inspected.verdict.map_err(|why| {
-            tracing::info!(?why, "a caller's token was refused");
-            refused()
-        })?;
-        if active.kind() != TokenKind::Access {
-            return Err(refused());
+        if let Err(why) = &inspected.verdict {
+            tracing::info!(?why, "a token is not good");
         }
-        let (id, claimed_roles) = match active {
-            Active::Jwt(claims) => (claims.facts.user, claims.profile.roles),
-            Active::Opaque(row) => (row.owner.user().cloned(), Vec::new()),
-        };
-        let id = id.ok_or_else(|| Problem::forbidden("A service token has no permissions here."))?;
-        let known = self.directory.user(&id).await.map_err(|error| Problem::unavailable(&error))?;
+        Ok(inspected)
+    }
+
+    /// The caller's access token, if it is good.
+    pub async fn accepted(&self, headers: &HeaderMap) -> Result<Accepted, Stopped> {
+        let token = bearer(headers).ok_or(Stopped::NoToken)?;
+        let inspected = self.inspect(&token).await.map_err(Stopped::CannotTell)?;
+        let accepted = inspected.verdict.map_err(|_| Stopped::Invalid)?;
+        // An ID or refresh token opens nothing.
+        if accepted.active.kind() == TokenKind::Access { Ok(accepted) } else { Err(Stopped::Invalid) }
+    }
+
+    /// The same, of a user: a service token has nobody to act for here.
+    pub async fn verified(&self, headers: &HeaderMap) -> Result<(Accepted, VerifiedUser), Problem> {
+        let accepted = self.accepted(headers).await?;
+        let user = accepted.user.clone();
+        let user = user.ok_or_else(|| Problem::forbidden("A service token has no permissions here."))?;
+        Ok((accepted, user))
+    }
+
+    /// The calling user. A good token of somebody the directory does not know is a user without permissions.
+    pub async fn user(&self, headers: &HeaderMap) -> Result<User, Problem> {
+        let (_, verified) = self.verified(headers).await?;
+        let known = self.directory.user(&verified.user_id).await.map_err(|error| Problem::unavailable(&error))?;
         // Somebody the directory does not know has no permissions, whatever the token claims.
-        let Some(mut user) = known else { return Ok(User::unknown(id)) };
+        let Some(mut user) = known else { return Ok(User::unknown(verified.user_id)) };
         // Configuration may map a claim to roles; only names that mean something here are taken over.
-        user.roles.extend(claimed_roles.into_iter().filter(|role| Role::parse(role).is_some()));
+        user.roles.extend(verified.profile.roles.into_iter().filter(|role| Role::parse(role).is_some()));
         Ok(user)
     }
 }

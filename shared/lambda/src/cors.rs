@@ -14,11 +14,13 @@ pub fn layer(origins: &[String]) -> CorsLayer {
             header::CONTENT_TYPE,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("x-emergency-key"),
+            HeaderName::from_static("x-session-id"),
         ])
         .expose_headers([
             header::LOCATION,
             header::RETRY_AFTER,
             HeaderName::from_static("ratelimit"),
             HeaderName::from_static("ratelimit-policy"),
+            HeaderName::from_static("x-session-id"),
         ])
 }

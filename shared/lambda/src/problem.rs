@@ -152,9 +152,17 @@ impl Problem {
     /// 503: nobody can tell at the moment. The cause goes to the log.
     pub fn unavailable(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(%cause, "answered 503");
-        let detail = "A part of the system does not answer. Nothing was accepted; try again in a moment.";
+        let detail = "A part of the system does not answer, so that nobody can tell whether anything was done. Try again \
+                      in a moment; with the same Idempotency-Key a job is made only once.";
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", detail);
         Self { retry_after: Some(5), ..problem }
+    }
+
+    /// 503: something was to be ended, and not every verifier could be told. Ending it again does no harm.
+    pub fn undone(cause: &dyn std::fmt::Display) -> Self {
+        let detail = "Not everything that knows of it could be told. What was told is refused from now on; repeat the \
+                      request to be sure of the rest.";
+        Self { detail: detail.to_owned(), ..Self::unavailable(cause) }
     }
 
     /// The status.

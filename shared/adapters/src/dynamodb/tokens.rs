@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::{ClientId, SessionId, TokenId, UserId};
-use domain::ports::{CLIENT_SHARDS, Page, PortResult, TokenStore};
+use domain::ports::{CLIENT_SHARDS, Page, PortResult, SignInStore, TokenStore};
 use domain::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenKind, TokenRow};
 use sha2::{Digest as _, Sha256};
 
@@ -29,6 +29,9 @@ fn shard_of(owner: &Owner) -> u32 {
     let hash = Sha256::digest(owner_key(owner).as_bytes());
     u32::from(hash[0]) % CLIENT_SHARDS
 }
+
+/// The attribute that names the session of a token that was issued through us.
+const OWN_SESSION: &str = "own_sid";
 
 /// The index that finds opaque tokens by their id. JWTs carry their user and are not in it.
 pub(super) const BY_OPAQUE_ID: &str = "by-opaque-id";
@@ -72,7 +75,8 @@ fn read_token(item: &Reader) -> PortResult<TokenRow> {
             other => return Err(corrupt(format!("{other:?} is no kind of token"))),
         },
         client: item.id("client")?,
-        session: item.id_opt("sid")?,
+        // A sign-in through us keeps its name, whatever the issuer reports of the token later.
+        session: item.id_opt(OWN_SESSION)?.or(item.id_opt("sid")?),
         opaque: item.text_opt("opaque_id").is_some(),
         issued_at: item.epoch("iat")?,
         signed_in_at: item.epoch_opt("auth_time")?,
@@ -299,6 +303,87 @@ impl TokenStore for Dynamo {
     }
 }
 
+#[async_trait]
+impl SignInStore for Dynamo {
+    async fn add_tokens(&self, tokens: &[TokenRow]) -> PortResult<()> {
+        futures::future::try_join_all(tokens.iter().map(|token| self.add_token(token))).await?;
+        Ok(())
+    }
+
+    async fn add_session(&self, session: &SessionRow) -> PortResult<()> {
+        let mut item = row_key(&Owner::User(session.user.clone()), format!("S#{}", session.id));
+        let set = session_attributes(session).into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        item.extend(set);
+        let put = self.client.put_item().table_name(&self.tables.tokens).set_item(Some(item));
+        // A time-out's repetition finds its own row, which says the same.
+        let put = put.condition_expression("attribute_not_exists(#item) OR sealed = :sealed");
+        let put = put.expression_attribute_names("#item", "item");
+        let sealed = s(session.sealed.as_deref().unwrap_or_default());
+        put.expression_attribute_values(":sealed", sealed).send().await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn sessions(&self, user: &UserId) -> PortResult<Vec<SessionRow>> {
+        let query = self.client.query().table_name(&self.tables.tokens).consistent_read(true);
+        let query = query
+            .key_condition_expression("#owner = :owner AND begins_with(#item, :session)")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_names("#item", "item")
+            .expression_attribute_values(":owner", s(owner_key(&Owner::User(user.clone()))))
+            .expression_attribute_values(":session", s("S#"));
+        let mut items = query.into_paginator().items().send();
+        let mut holdings = Holdings::default();
+        while let Some(item) = items.next().await {
+            add_row(&mut holdings, &Reader(item.map_err(failed)?))?;
+        }
+        Ok(holdings.sessions)
+    }
+
+    async fn touch_session(&self, session: &SessionRow) -> PortResult<bool> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.tables.tokens)
+            .set_key(Some(row_key(&Owner::User(session.user.clone()), format!("S#{}", session.id))))
+            .update_expression("SET #exp = :exp, #ttl = :ttl, sealed = :sealed")
+            .condition_expression("attribute_exists(started_at) AND attribute_not_exists(ended_by)")
+            .expression_attribute_names("#exp", "exp")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":exp", n(session.expires_at.0))
+            .expression_attribute_values(":ttl", n(session.expires_at.plus(RETENTION_SECONDS).0))
+            .expression_attribute_values(":sealed", s(session.sealed.as_deref().unwrap_or_default()))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(true),
+            Err(error) if item::condition_failed(&error) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+impl Dynamo {
+    /// Writes what was issued, and leaves alone what else is known of the token: a revocation, or a later record.
+    async fn add_token(&self, token: &TokenRow) -> PortResult<()> {
+        let mut set = Vec::new();
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.tokens)
+            .set_key(Some(row_key(&token.owner, format!("T#{}", token.id))));
+        let own = |name| if name == "sid" { OWN_SESSION } else { name };
+        let attributes = token_attributes(token).into_iter().filter_map(|(name, value)| Some((own(name), value?)));
+        for (index, (name, value)) in attributes.enumerate() {
+            set.push(format!("#a{index} = :a{index}"));
+            update = update
+                .expression_attribute_names(format!("#a{index}"), name)
+                .expression_attribute_values(format!(":a{index}"), value);
+        }
+        update.update_expression(format!("SET {}", set.join(", "))).send().await.map_err(failed)?;
+        Ok(())
+    }
+}
+
 /// The attributes of a token row that its record decides. Revocation is not among them.
 pub(super) fn token_attributes(row: &TokenRow) -> Vec<(&'static str, Option<AttributeValue>)> {
     vec![
@@ -322,7 +407,9 @@ pub(super) fn session_attributes(row: &SessionRow) -> Vec<(&'static str, Option<
         ("client", row.client.as_ref().map(|client| s(client.as_str()))),
         ("started_at", Some(n(row.started_at.0))),
         ("exp", Some(n(row.expires_at.0))),
+        ("issuer_sid", row.issuer_sid.as_ref().map(|sid| s(sid.as_str()))),
         ("ip_address", row.ip_address.as_ref().map(s)),
+        ("sealed", row.sealed.as_ref().map(s)),
         ("ttl", Some(n(row.expires_at.plus(RETENTION_SECONDS).0))),
     ]
 }

@@ -16,7 +16,7 @@ use crate::ids::{ClientId, GroupId, JobId, SessionId, TokenId, UserId};
 use crate::job::{Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Priority, Status, Tally};
 use crate::ports::{
     Affected, Applied, CLIENT_SHARDS, CacheAnswer, Created, DenylistCache, DenylistStore, Directory, Entry, Frozen,
-    FrozenJob, Idempotency, JobStore, NewJob, Page, PortResult, RecordStore, Step, TokenStore, WorkQueue,
+    FrozenJob, Idempotency, JobStore, NewJob, Page, PortResult, RecordStore, SignInStore, Step, TokenStore, WorkQueue,
 };
 use crate::rate::{SlotChange, Slots};
 use crate::records::{Change, Entity, Key, Record};
@@ -219,6 +219,39 @@ impl TokenStore for Memory {
         Ok(row.is_some_and(|row| {
             (row.client, row.ip_address, row.sealed) = (None, None, None);
             row.ended_by.get_or_insert_with(|| revoked.by.clone()) == &revoked.by
+        }))
+    }
+}
+
+#[async_trait]
+impl SignInStore for Memory {
+    async fn add_tokens(&self, tokens: &[TokenRow]) -> PortResult<()> {
+        let mut state = self.up()?;
+        for token in tokens {
+            let mut row = token.clone();
+            let early = state.ended_early.get(&row.id).cloned();
+            let rows = state.tokens.entry(row.owner.clone()).or_default();
+            row.revoked = rows.get(&row.id).and_then(|before| before.revoked.clone()).or(early);
+            rows.insert(row.id.clone(), row);
+        }
+        Ok(())
+    }
+    async fn add_session(&self, session: &SessionRow) -> PortResult<()> {
+        let mut state = self.up()?;
+        state.sessions.entry(session.user.clone()).or_default().insert(session.id.clone(), session.clone());
+        Ok(())
+    }
+    async fn sessions(&self, user: &UserId) -> PortResult<Vec<SessionRow>> {
+        Ok(self.up()?.sessions.get(user).into_iter().flat_map(BTreeMap::values).cloned().collect())
+    }
+    async fn touch_session(&self, session: &SessionRow) -> PortResult<bool> {
+        let mut state = self.up()?;
+        let row = state.sessions.get_mut(&session.user).and_then(|rows| rows.get_mut(&session.id));
+        let live = row.filter(|row| row.ended_by.is_none());
+        Ok(live.is_some_and(|row| {
+            row.sealed.clone_from(&session.sealed);
+            row.expires_at = session.expires_at;
+            true
         }))
     }
 }

@@ -1,0 +1,186 @@
+//! Users' own logout (`[SESS-1]`).
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use domain::audit::{Action, Origin};
+use domain::directory::Actor;
+use domain::identity::VerifiedUser;
+use domain::ids::{RawToken, SessionId, TokenId};
+use domain::inspect::{Accepted, Active};
+use domain::ports::PortResult;
+use domain::sign_out::Ended;
+use domain::token::{Owner, RevokedBy, TokenKind};
+use domain::upstream::Form;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use lambda_kit::json;
+use lambda_kit::origin;
+use lambda_kit::problem::Problem;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::answers::ProblemAnswer;
+use crate::revoke::AtIssuer;
+use crate::{Deps, cookies};
+
+/// <https://www.w3.org/TR/clear-site-data/>
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+
+/// What to end.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogoutRequest {
+    /// A refresh token of the caller's to end, too, here and at the issuer.
+    #[serde(default)]
+    #[schema(required = false)]
+    refresh_token: Option<String>,
+    /// Whether to end all sign-ins of the caller rather than this one.
+    #[serde(default)]
+    #[schema(required = false, default = false)]
+    logout_all_devices: bool,
+}
+
+/// What was ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoggedOut {
+    /// `success`
+    status: &'static str,
+    /// The same in words.
+    message: &'static str,
+    /// Whether all sign-ins were ended.
+    logout_all_devices: bool,
+    /// Tokens that were good until now.
+    tokens_blacklisted: u64,
+    /// Sessions that were live until now.
+    sessions_invalidated: u64,
+    /// What became of the refresh token at the issuer.
+    upstream: AtIssuer,
+    /// When.
+    timestamp: DateTime<Utc>,
+}
+
+/// Ends the caller's access token, the refresh token that is sent along, and the session: the one of `X-Session-ID` if
+/// it is the caller's, else the token's own. All of that session's tokens end with it.
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "sign-in", request_body = LogoutRequest,
+    params(("X-Session-ID" = Option<String>, Header, description = "The session to end; ignored unless it is the caller's own.")),
+    responses((status = 200, description = "Every verifier refuses what was ended.", body = LoggedOut), ProblemAnswer),
+)]
+pub async fn logout(State(deps): State<Deps>, request: Request) -> Result<Response, Problem> {
+    let (from, headers) = (origin::of(&request), request.headers().clone());
+    let (accepted, user) = deps.callers.verified(&headers).await?;
+    let asked: LogoutRequest = json::read(request).await?;
+    end(&deps, &accepted, &user, asked, cookies::session_id(&headers), &from).await
+}
+
+/// Ends all sign-ins of the caller, by one cutoff, however many tokens there are.
+#[utoipa::path(post, path = "/api/v1/auth/logout/all", tag = "sign-in",
+    responses((status = 200, description = "Every verifier refuses what was ended.", body = LoggedOut), ProblemAnswer),
+)]
+pub async fn logout_all(State(deps): State<Deps>, request: Request) -> Result<Response, Problem> {
+    let (from, headers) = (origin::of(&request), request.headers().clone());
+    let (accepted, user) = deps.callers.verified(&headers).await?;
+    let asked = LogoutRequest { refresh_token: None, logout_all_devices: true };
+    end(&deps, &accepted, &user, asked, None, &from).await
+}
+
+async fn end(
+    deps: &Deps,
+    accepted: &Accepted,
+    user: &VerifiedUser,
+    asked: LogoutRequest,
+    named: Option<SessionId>,
+    from: &Origin,
+) -> Result<Response, Problem> {
+    let all = asked.logout_all_devices;
+    let sign_outs = &deps.sign_ins.sign_outs;
+    let ended = if all {
+        sign_outs.everything(&user.user_id, &RevokedBy::User).await
+    } else {
+        end_this(deps, accepted, user, named).await
+    };
+    let mut ended = ended.map_err(|error| Problem::undone(&error))?;
+    let upstream = match asked.refresh_token {
+        Some(token) => {
+            let (more, upstream) = end_refresh(deps, user, &token).await.map_err(|error| Problem::undone(&error))?;
+            ended += more;
+            upstream
+        }
+        None => AtIssuer::NotAsked,
+    };
+    let metadata = serde_json::json!({
+        "logout_all_devices": all, "tokens": ended.tokens, "sessions": ended.sessions, "upstream": upstream,
+    });
+    let actor = Actor { id: user.user_id.clone(), email: user.profile.email.clone(), name: user.profile.name.clone() };
+    sign_outs.record(Action::UserLogout, actor, metadata, from).await;
+    let mut answer = Json(LoggedOut {
+        status: "success",
+        message: if all { "Successfully logged out from all devices" } else { "Successfully logged out" },
+        logout_all_devices: all,
+        tokens_blacklisted: ended.tokens,
+        sessions_invalidated: ended.sessions,
+        upstream,
+        timestamp: deps.sign_ins.clock.now(),
+    })
+    .into_response();
+    leave_nothing(answer.headers_mut());
+    Ok(answer)
+}
+
+fn leave_nothing(headers: &mut HeaderMap) {
+    cookies::clear(headers);
+    headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static(r#""cache", "cookies", "storage""#));
+}
+
+/// Ends the presented token and one session.
+async fn end_this(
+    deps: &Deps,
+    accepted: &Accepted,
+    user: &VerifiedUser,
+    named: Option<SessionId>,
+) -> PortResult<Ended> {
+    let (sign_outs, owner) = (&deps.sign_ins.sign_outs, Owner::User(user.user_id.clone()));
+    let (id, expires_at, claimed) = match &accepted.active {
+        Active::Jwt(claims) => (&claims.facts.id, claims.facts.expires_at, claims.facts.session.clone()),
+        Active::Opaque(row) => (&row.id, row.expires_at, row.session.clone()),
+    };
+    let session = own_session(deps, user, id, named, claimed).await?;
+    let token = sign_outs.token(&owner, id, expires_at, &RevokedBy::User).await?;
+    let mut ended = Ended { tokens: u64::from(token), sessions: 0 };
+    if let Some(session) = session {
+        ended += sign_outs.session(&user.user_id, &session, &RevokedBy::User).await?;
+    }
+    Ok(ended)
+}
+
+/// The session that a logout means: the named one if it is the caller's own, else the token's.
+async fn own_session(
+    deps: &Deps,
+    user: &VerifiedUser,
+    token: &TokenId,
+    named: Option<SessionId>,
+    claimed: Option<SessionId>,
+) -> PortResult<Option<SessionId>> {
+    let sessions = deps.sign_ins.store.sessions(&user.user_id).await?;
+    if let Some(named) = named
+        && sessions.iter().any(|row| row.id == named)
+    {
+        return Ok(Some(named));
+    }
+    let row = deps.sign_ins.tokens.token(&Owner::User(user.user_id.clone()), token).await?;
+    // What only the issuer names is ended under that name.
+    Ok(row.and_then(|row| row.session).or(claimed))
+}
+
+/// Ends a refresh token of the caller's, here and at the issuer. Another's is left alone, and so is what is none.
+async fn end_refresh(deps: &Deps, user: &VerifiedUser, token: &str) -> PortResult<(Ended, AtIssuer)> {
+    let row = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(&RawToken::new(token))).await?;
+    let own = row.filter(|row| row.kind == TokenKind::Refresh && row.owner.user() == Some(&user.user_id));
+    let Some(row) = own else { return Ok((Ended::default(), AtIssuer::NotAsked)) };
+    let ended = deps.sign_ins.sign_outs.token(&row.owner, &row.id, row.expires_at, &RevokedBy::User).await?;
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let fields =
+        vec![field("token", token), field("token_type_hint", "refresh_token"), field("client_id", row.client.as_str())];
+    let upstream = deps.sign_ins.upstream.revoke(&Form { fields, authorization: None }).await;
+    Ok((Ended { tokens: u64::from(ended), sessions: 0 }, upstream.into()))
+}

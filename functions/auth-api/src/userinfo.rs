@@ -1,0 +1,80 @@
+//! `GET /oauth/userinfo` (OpenID Connect Core §5.3): whose token it is.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use domain::identity::VerificationSource;
+use http::HeaderMap;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::oauth_error::{OauthAnswer, OauthError};
+use crate::token::use_session;
+use crate::{Deps, cookies};
+
+/// The user of a token, as far as the issuer and the directory tell.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Userinfo {
+    /// The user's id.
+    sub: String,
+    /// E-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, nullable = false)]
+    email: Option<String>,
+    /// Name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, nullable = false)]
+    name: Option<String>,
+    /// Address of a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, nullable = false)]
+    picture: Option<String>,
+    /// The directory's roles, and those the issuer names.
+    roles: Vec<String>,
+    /// The directory's permissions, and those the issuer names.
+    permissions: Vec<String>,
+    /// The issuer's groups.
+    groups: Vec<String>,
+    /// `oauth_userinfo`, `traditional_auth`, `local_jwt` or `token_row`.
+    #[schema(value_type = String)]
+    verification_source: VerificationSource,
+    /// When the token was checked.
+    verified_at: DateTime<Utc>,
+}
+
+fn union(one: Vec<String>, other: Vec<String>) -> Vec<String> {
+    let mut all = one;
+    for name in other {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// Tells whose access token it is.
+#[utoipa::path(get, path = "/oauth/userinfo", tag = "sign-in",
+    params(("X-Session-ID" = Option<String>, Header, description = "The caller's session, whose end this puts off.")),
+    responses((status = 200, description = "The user.", body = Userinfo), OauthAnswer),
+)]
+pub async fn userinfo(State(deps): State<Deps>, headers: HeaderMap) -> Result<Json<Userinfo>, OauthError> {
+    let accepted = deps.callers.accepted(&headers).await?;
+    let user = accepted.user.ok_or(OauthError::InsufficientScope)?;
+    let known = deps.callers.directory.user(&user.user_id).await;
+    let known = known.map_err(|error| OauthError::unavailable(&error))?;
+    use_session(&deps, &user.user_id, cookies::session_id(&headers).as_ref()).await;
+    let profile = user.profile;
+    let (email, name, roles, permissions) =
+        known.map_or_else(Default::default, |known| (known.email, known.name, known.roles, known.permissions));
+    Ok(Json(Userinfo {
+        sub: user.user_id.into(),
+        email: profile.email.or(email),
+        name: profile.name.or(name),
+        picture: profile.avatar,
+        roles: union(roles, profile.roles),
+        permissions: union(permissions, profile.permissions),
+        groups: profile.groups,
+        verification_source: user.verification_source,
+        verified_at: user.verified_at,
+    }))
+}
