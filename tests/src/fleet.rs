@@ -19,7 +19,7 @@ use domain::ids::JobId;
 use domain::job::{ChunkRef, Job};
 use domain::lists::Lister;
 use domain::plan::Planner;
-use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, RecordStore, TokenStore};
+use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, RecordStore, SignInStore, TokenStore};
 use domain::redrive::Redriver;
 use domain::settle::{Settled, Settler};
 use domain::testing::{Memory, MemoryMailer, MemoryQueue, MemoryVault, SeededIds, TestClock};
@@ -30,7 +30,7 @@ pub const LIMITS: Limits = Limits { max_sign_in_age: 90 * 24 * 3_600 };
 
 /// A store that has all ports.
 pub trait AllPorts:
-    Directory + TokenStore + RecordStore + JobStore + KeyStore + DenylistStore + AuditLog + 'static
+    Directory + TokenStore + SignInStore + RecordStore + JobStore + KeyStore + DenylistStore + AuditLog + 'static
 {
 }
 impl AllPorts for Memory {}

@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod company;
+pub mod door;
 pub mod environment;
 pub mod estate;
 pub mod fleet;

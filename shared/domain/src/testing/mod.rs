@@ -2,6 +2,7 @@
 
 mod accepting;
 pub mod contract;
+mod issuer;
 mod mailer;
 mod memory;
 mod vault;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub use issuer::{FakeIssuer, Habits};
 pub use mailer::MemoryMailer;
 pub use memory::{Memory, MemoryQueue};
 pub use vault::MemoryVault;
