@@ -17,5 +17,6 @@ pub mod fleet;
 pub mod function;
 pub mod openapi;
 pub mod proxy;
+pub mod rail;
 pub mod redis_server;
 pub mod store;

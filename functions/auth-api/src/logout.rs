@@ -8,7 +8,7 @@ use domain::audit::{Action, Origin};
 use domain::directory::Actor;
 use domain::identity::VerifiedUser;
 use domain::ids::{RawToken, SessionId, TokenId};
-use domain::inspect::{Accepted, Active};
+use domain::inspect::Accepted;
 use domain::ports::PortResult;
 use domain::sign_out::Ended;
 use domain::token::{Owner, RevokedBy, TokenKind};
@@ -139,37 +139,36 @@ async fn end_this(
     user: &VerifiedUser,
     named: Option<SessionId>,
 ) -> PortResult<Ended> {
-    let (sign_outs, owner) = (&deps.sign_ins.sign_outs, Owner::User(user.user_id.clone()));
-    let (id, expires_at, claimed) = match &accepted.active {
-        Active::Jwt(claims) => (&claims.facts.id, claims.facts.expires_at, claims.facts.session.clone()),
-        Active::Opaque(row) => (&row.id, row.expires_at, row.session.clone()),
-    };
-    let session = own_session(deps, user, id, named, claimed).await?;
-    let token = sign_outs.token(&owner, id, expires_at, &RevokedBy::User).await?;
-    let mut ended = Ended { tokens: u64::from(token), sessions: 0 };
-    if let Some(session) = session {
-        ended += sign_outs.session(&user.user_id, &session, &RevokedBy::User).await?;
+    let (sign_outs, token) = (&deps.sign_ins.sign_outs, &accepted.active);
+    if let Some(session) = session_meant(deps, accepted, user, named).await? {
+        let last = Some((token.id(), token.expires_at()));
+        return sign_outs.session(&user.user_id, &session, &RevokedBy::User, last).await;
     }
-    Ok(ended)
+    let owner = Owner::User(user.user_id.clone());
+    let ended = sign_outs.token(&owner, token.id(), token.expires_at(), &RevokedBy::User).await?;
+    Ok(Ended { tokens: u64::from(ended), sessions: 0 })
+}
+
+/// The session of the presented token: under our name if it came through us, else under the issuer's.
+pub async fn session_of(deps: &Deps, accepted: &Accepted, user: &VerifiedUser) -> PortResult<Option<SessionId>> {
+    let owner = Owner::User(user.user_id.clone());
+    let row = deps.sign_ins.tokens.token(&owner, accepted.active.id()).await?;
+    Ok(row.and_then(|row| row.session).or_else(|| accepted.active.session().cloned()))
 }
 
 /// The session that a logout means: the named one if it is the caller's own, else the token's.
-async fn own_session(
+async fn session_meant(
     deps: &Deps,
+    accepted: &Accepted,
     user: &VerifiedUser,
-    token: &TokenId,
     named: Option<SessionId>,
-    claimed: Option<SessionId>,
 ) -> PortResult<Option<SessionId>> {
-    let sessions = deps.sign_ins.store.sessions(&user.user_id).await?;
     if let Some(named) = named
-        && sessions.iter().any(|row| row.id == named)
+        && deps.sign_ins.tokens.session(&user.user_id, &named).await?.is_some()
     {
         return Ok(Some(named));
     }
-    let row = deps.sign_ins.tokens.token(&Owner::User(user.user_id.clone()), token).await?;
-    // What only the issuer names is ended under that name.
-    Ok(row.and_then(|row| row.session).or(claimed))
+    session_of(deps, accepted, user).await
 }
 
 /// Ends a refresh token of the caller's, here and at the issuer. Another's is left alone, and so is what is none.

@@ -118,7 +118,7 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
         let mut ended = Ended { tokens: u64::from(ended), sessions: 0 };
         // A refresh token is its sign-in: without it, what is left of the grant must go, too (RFC 7009 §2.1).
         if let (TokenKind::Refresh, Some(user), Some(session)) = (row.kind, row.owner.user(), &row.session) {
-            ended += sign_outs.session(user, session, &by).await.map_err(unavailable)?;
+            ended += sign_outs.session(user, session, &by, None).await.map_err(unavailable)?;
         }
         return Ok(Found::Ended(row.owner.user().cloned(), ended));
     }
