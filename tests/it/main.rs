@@ -9,5 +9,6 @@ mod contracts;
 mod group_logout;
 mod killed_worker;
 mod planner_memory;
+mod redis_faults;
 mod selectors;
 mod stack;

@@ -17,4 +17,5 @@ pub mod function;
 pub mod openapi;
 pub mod proxy;
 pub mod redis_server;
+pub mod slow_link;
 pub mod store;
