@@ -9,6 +9,7 @@ mod contracts;
 mod group_logout;
 mod killed_worker;
 mod planner_memory;
+mod redis_faults;
 mod refresh_race;
 mod selectors;
 mod stack;

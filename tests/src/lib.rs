@@ -19,4 +19,5 @@ pub mod openapi;
 pub mod proxy;
 pub mod rail;
 pub mod redis_server;
+pub mod slow_link;
 pub mod store;

@@ -15,7 +15,7 @@ async fn main() -> Result<(), lambda_http::Error> {
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
     let verifier = Arc::new(JwtVerifier::new(config::issuer()?, Http::new()?, clock.clone()));
     let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), None));
-    let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?));
+    let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?, clock.clone()));
     let mail = config::mail()?;
     let mailer = Arc::new(Ses::new(&aws, mail.from));
     tokio::join!(store.warm_up(), cache.warm_up());

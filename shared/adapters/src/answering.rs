@@ -18,9 +18,11 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-#[derive(Default)]
+/// Status and JSON.
+type Answer = (u16, String);
+
 struct Talk {
-    answers: VecDeque<(u16, String)>,
+    answer: Box<dyn FnMut(&Value) -> Answer + Send>,
     requests: Vec<Value>,
 }
 
@@ -33,8 +35,14 @@ pub struct Answering {
 impl Answering {
     /// Starts one that gives these answers in turn (status and JSON), and none to whoever asks more often.
     pub async fn start(answers: &[(u16, &str)]) -> Self {
-        let answers = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
-        let talk = Arc::new(Mutex::new(Talk { answers, requests: Vec::new() }));
+        let mut answers: VecDeque<Answer> =
+            answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+        Self::saying(move |_| answers.pop_front().unwrap_or((400, "{}".to_owned()))).await
+    }
+
+    /// Starts one that answers what it is asked.
+    pub async fn saying(say: impl FnMut(&Value) -> Answer + Send + 'static) -> Self {
+        let talk = Arc::new(Mutex::new(Talk { answer: Box::new(say), requests: Vec::new() }));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let service = Self { address: listener.local_addr().unwrap(), talk: talk.clone() };
         tokio::spawn(async move {
@@ -62,7 +70,8 @@ impl Answering {
 async fn answer(talk: Arc<Mutex<Talk>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let mut talk = talk.lock().unwrap();
-    talk.requests.push(serde_json::from_slice(&body).unwrap());
-    let (status, body) = talk.answers.pop_front().unwrap_or((400, "{}".to_owned()));
+    let asked = serde_json::from_slice(&body).unwrap();
+    let (status, body) = (talk.answer)(&asked);
+    talk.requests.push(asked);
     Ok(Response::builder().status(status).body(Full::from(body)).unwrap())
 }

@@ -31,7 +31,7 @@ use crate::token::{Owner, Revoked, RevokedBy, TokenKind};
 
 pub use super::accepting::{accepting, cancelling, keys, lists};
 pub use super::signing_in::signing_in;
-pub use super::vault::contract as vault;
+pub use super::vault::{contract as vault, rotation as vault_rotation};
 
 fn id<T: TryFrom<String>>(text: impl Display) -> T
 where
