@@ -13,7 +13,7 @@ async fn main() -> Result<(), lambda_http::Error> {
     let (aws, clock, limits) = (aws::config().await, Arc::new(SystemClock), config::limits()?);
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
-    let verifier = Arc::new(JwtVerifier::new(config::issuer()?, Http::new()?, clock.clone()));
+    let verifier = Arc::new(JwtVerifier::new(config::issuer()?, Http::new(), clock.clone()));
     let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), None));
     let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?));
     let mail = config::mail()?;

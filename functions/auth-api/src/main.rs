@@ -12,7 +12,7 @@ async fn main() -> Result<(), lambda_http::Error> {
     let (aws, clock) = (aws::config().await, Arc::new(SystemClock));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
-    let verifier = Arc::new(JwtVerifier::new(config::issuer()?, Http::new()?, clock.clone()));
+    let verifier = Arc::new(JwtVerifier::new(config::issuer()?, Http::new(), clock.clone()));
     tokio::join!(store.warm_up(), cache.warm_up());
     let checker = Checker::new(cache, store.clone(), clock.clone(), config::limits()?);
     let inspector =
