@@ -42,7 +42,11 @@ async fn user_with(fleet: &RealFleet, name: String, tokens: usize, now: Epoch) -
 }
 
 /// Milliseconds from the call until a verifier refuses, and until the answer.
-async fn one(door: &Door<adapters::dynamodb::Dynamo, adapters::denylist::RedisDenylist>, user: UserId, now: Epoch) -> (f64, f64) {
+async fn one(
+    door: &Door<adapters::dynamodb::Dynamo, adapters::denylist::RedisDenylist>,
+    user: UserId,
+    now: Epoch,
+) -> (f64, f64) {
     let (sign_outs, checker) = (door.sign_outs(), door.fleet.checker());
     let facts = contract::facts(user.as_str(), "t", now.plus(-10).0);
     let facts = TokenFacts { user: Some(user.clone()), client: None, session: None, ..facts };

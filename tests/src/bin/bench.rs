@@ -10,7 +10,10 @@ async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!("| figure | value | floor or peer | ratio |\n|---|---|---|---|");
-    for name in ["emergency", "effective", "sign-out", "settle", "check", "whole-check", "functions"].into_iter().filter(|name| is_wanted(name)) {
+    for name in ["emergency", "effective", "sign-out", "settle", "check", "whole-check", "functions"]
+        .into_iter()
+        .filter(|name| is_wanted(name))
+    {
         let figures = match name {
             "emergency" => emergency::run().await,
             "effective" => effective::run().await,
