@@ -156,8 +156,8 @@ pub async fn session_of(deps: &Deps, accepted: &Accepted, user: &VerifiedUser) -
     Ok(row.and_then(|row| row.session).or_else(|| accepted.active.session().cloned()))
 }
 
-/// The session that a logout means: the named one if it is the caller's own, else the token's.
-async fn session_meant(
+/// The session that a caller means: the named one if it is the caller's own, else the token's.
+pub async fn session_meant(
     deps: &Deps,
     accepted: &Accepted,
     user: &VerifiedUser,
