@@ -77,7 +77,7 @@ fn by_rail(door: &Door<Memory, Memory>, weather: &Arc<Weather>) -> Router {
         clock: clock.clone(),
     };
     let callers = Callers { inspector, directory: door.fleet.store.clone(), clock };
-    auth_api::router(Deps { callers, sign_ins, vault: door.fleet.vault.clone() }, &[])
+    auth_api::router(Deps { callers, sign_ins, vault: door.fleet.vault.clone(), seen: Arc::default() }, &[])
 }
 
 async fn send(router: &Router, request: Request<Body>) -> Answer {

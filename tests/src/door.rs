@@ -151,7 +151,10 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
             directory: self.fleet.store.clone(),
             clock: self.fleet.clock.clone(),
         };
-        auth_api::router(Deps { callers, sign_ins: self.sign_ins(), vault: self.fleet.vault.clone() }, &[])
+        auth_api::router(
+            Deps { callers, sign_ins: self.sign_ins(), vault: self.fleet.vault.clone(), seen: Arc::default() },
+            &[],
+        )
     }
 
     /// Sends a request.

@@ -9,6 +9,7 @@ mod authorize;
 mod clients;
 mod cookies;
 mod form;
+mod health;
 mod introspect;
 mod logout;
 mod oauth_error;
@@ -47,6 +48,8 @@ pub struct Deps {
     pub sign_ins: SignIns,
     /// What browsers remember, sealed.
     pub vault: Arc<dyn Vault>,
+    /// How the issuer was when somebody last asked.
+    pub seen: health::Seen,
 }
 
 /// What lies outside of the store.
@@ -104,7 +107,7 @@ impl Deps {
             sign_outs,
             clock,
         };
-        Self { callers, sign_ins, vault }
+        Self { callers, sign_ins, vault, seen: health::Seen::default() }
     }
 }
 
@@ -121,7 +124,7 @@ fn calls() -> OpenApiRouter<Deps> {
         .routes(routes!(logout::logout_all))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end))
-        .routes(routes!(health))
+        .routes(routes!(health::health))
 }
 
 /// This function's part of the OpenAPI document, made from the types of its handlers (`[API-10]`).
@@ -138,19 +141,4 @@ pub fn router(deps: Deps, cors_origins: &[String]) -> Router {
         .layer(axum::middleware::from_fn(problem::layer))
         .layer(cors)
         .with_state(deps)
-}
-
-/// How the function is.
-#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
-struct Health {
-    /// `healthy`
-    status: &'static str,
-    /// `batch-logout`
-    service: &'static str,
-}
-
-/// `GET /health`: the function runs. It asks nobody, so that a monitor cannot load the stores or the issuer.
-#[utoipa::path(get, path = "/health", tag = "service", security(()), responses((status = 200, description = "The function runs.", body = Health)))]
-async fn health() -> axum::Json<Health> {
-    axum::Json(Health { status: "healthy", service: "batch-logout" })
 }

@@ -485,6 +485,9 @@ pub async fn denylist_cache<C: DenylistCache>(cache: &C, run: &str, now: i64) {
         CacheAnswer::Incomplete => panic!("the marker is gone"),
     };
     assert_eq!(ask(&token).await, Answer::default());
+    cache.begin_rebuild(run).await.unwrap();
+    assert_eq!(cache.ask(&token).await.unwrap(), CacheAnswer::Incomplete, "CUT-5: not believed while it is rebuilt");
+    assert!(cache.finish_rebuild(run, "g1").await.unwrap());
     let all = cutoffs(run, now);
     cache.put_cutoffs(&all).await.unwrap();
     cache.put_cutoffs(&all[..2]).await.unwrap();

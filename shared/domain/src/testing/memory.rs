@@ -691,7 +691,8 @@ impl DenylistCache for Memory {
         Ok(self.up()?.marker.as_deref() == Some(generation))
     }
     async fn begin_rebuild(&self, rebuild: &str) -> PortResult<()> {
-        self.up()?.rebuild = Some(rebuild.to_owned());
+        let mut state = self.up()?;
+        (state.rebuild, state.marker) = (Some(rebuild.to_owned()), None);
         Ok(())
     }
     async fn finish_rebuild(&self, rebuild: &str, generation: &str) -> PortResult<bool> {
