@@ -11,7 +11,7 @@ use domain::time::Clock;
 use domain::token::TokenKind;
 use http::{HeaderMap, header};
 
-use crate::metrics::{self, Unit};
+use crate::checked;
 use crate::problem::Problem;
 
 /// RFC 6750 §3: no credentials were sent, so that no error is named.
@@ -31,7 +31,11 @@ pub struct Callers {
 
 /// The token of an `Authorization: Bearer` header.
 pub fn bearer(headers: &HeaderMap) -> Option<RawToken> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    bearer_token(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
+}
+
+/// The token in the value of an `Authorization` header (RFC 6750 §2.1).
+pub fn bearer_token(value: &str) -> Option<RawToken> {
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| RawToken::new(token))
@@ -43,15 +47,9 @@ impl Callers {
         let token = bearer(headers)
             .ok_or_else(|| Problem::unauthenticated("Send a token as Authorization: Bearer …", CHALLENGE))?;
         let inspected = self.inspector.inspect(&token).await.map_err(|error| Problem::unavailable(&error))?;
-        if let Some(degraded) = &inspected.degraded {
-            tracing::warn!(?degraded, "the denylist was asked the slow way");
-            metrics::emit(self.clock.as_ref(), "DegradedChecks", Unit::Count, 1, &[]);
-        }
+        checked::report(self.clock.as_ref(), &inspected);
         let refused = || Problem::unauthenticated("The token is not valid, or not any more.", INVALID_TOKEN);
-        let Accepted { active, .. } = inspected.verdict.map_err(|why| {
-            tracing::info!(?why, "a caller's token was refused");
-            refused()
-        })?;
+        let Accepted { active, .. } = inspected.verdict.map_err(|_| refused())?;
         if active.kind() != TokenKind::Access {
             return Err(refused());
         }
