@@ -8,6 +8,7 @@ pub mod denylist;
 pub mod dynamodb;
 pub mod http;
 pub mod oidc;
+pub mod oidc_lazy;
 pub mod ses;
 pub mod sqs;
 pub mod vault;
