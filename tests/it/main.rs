@@ -4,6 +4,7 @@
 
 mod accepting;
 mod architecture;
+mod authorizer;
 mod cache_lost;
 mod contracts;
 mod group_logout;
