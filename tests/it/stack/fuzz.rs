@@ -23,6 +23,12 @@ use super::roles::{finished_job, token};
 /// The calls that make jobs: most of what can be sent is in their bodies.
 const JOBS: &str = "/batch-logout/(group|client|time-based|conditional|emergency)$";
 
+/// The calls after which the caller's token is good no more.
+const LOGOUTS: &str = "/api/v1/auth/logout";
+
+/// The calls that anybody may make: public clients have no secret, and browsers no token.
+const PUBLIC: &str = "/oauth/(authorize|token|revoke)$";
+
 /// A request that was sent, and what it was answered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Asked {
@@ -122,10 +128,13 @@ async fn api_10_the_calls_that_make_jobs_keep_to_the_document() {
 async fn api_10_the_other_calls_keep_to_the_document() {
     let stack = environment::stack();
     let token = admin(&stack).await;
-    let args = ["--exclude-path-regex", JOBS, "--phases", "examples,coverage,fuzzing", "--max-examples", "15"];
+    let others = format!("{JOBS}|{LOGOUTS}");
+    let args = ["--exclude-path-regex", &others, "--phases", "examples,coverage,fuzzing", "--max-examples", "15"];
     let asked = run(&stack, &token, INTROSPECTOR.1, &args);
     let wanted = [
+        "GET /api/v1/auth/sessions",
         "GET /health",
+        "GET /oauth/userinfo",
         "GET ~/jobs",
         "POST /oauth/introspect",
         "POST /oauth/token/validate",
@@ -140,7 +149,8 @@ async fn api_10_the_other_calls_keep_to_the_document() {
 async fn api_10_calls_that_follow_from_earlier_answers_keep_to_the_document() {
     let stack = environment::stack();
     let token = admin(&stack).await;
-    let asked = run(&stack, &token, INTROSPECTOR.1, &["--phases", "stateful", "--max-examples", "8"]);
+    let args = ["--exclude-path-regex", LOGOUTS, "--phases", "stateful", "--max-examples", "8"];
+    let asked = run(&stack, &token, INTROSPECTOR.1, &args);
     let done = done(&asked);
     for call in ["GET ~/jobs/{id}", "GET ~/jobs/{id}/affected-users"] {
         assert!(done.contains(call), "{call} found a job: {done:?}");
@@ -148,13 +158,29 @@ async fn api_10_calls_that_follow_from_earlier_answers_keep_to_the_document() {
 }
 
 #[tokio::test]
+async fn sess_1_the_calls_that_sign_out_keep_to_the_document_and_work_once() {
+    let stack = environment::stack();
+    for call in ["/api/v1/auth/logout", "/api/v1/auth/logout/all"] {
+        let token = admin(&stack).await;
+        let path = format!("{call}$");
+        let args = ["--include-path-regex", &path, "--phases", "examples,coverage,fuzzing", "--max-examples", "15"];
+        // After the first that succeeds all others are refused, right or wrong.
+        let args = [&args[..], &["--exclude-checks", "positive_data_acceptance"]].concat();
+        let asked = run(&stack, &token, INTROSPECTOR.1, &args);
+        let successes = asked.iter().filter(|asked| asked.status == 200).count();
+        assert_eq!(successes, 1, "{call}: {asked:?}");
+    }
+}
+
+#[tokio::test]
 async fn check_1_without_credentials_no_request_gets_anywhere() {
     let stack = environment::stack();
-    let args = ["--exclude-tag", "service", "--phases", "fuzzing", "--max-examples", "4"];
+    let args =
+        ["--exclude-tag", "service", "--exclude-path-regex", PUBLIC, "--phases", "fuzzing", "--max-examples", "4"];
     let args = [&args[..], &["--exclude-checks", "positive_data_acceptance"]].concat();
     let asked = run(&stack, "none", "wrong", &args);
     let calls: BTreeSet<&str> = asked.iter().map(|asked| &*asked.call).collect();
-    assert_eq!(calls.len(), 12, "{calls:?}");
+    assert_eq!(calls.len(), 17, "{calls:?}");
     // An invented id with a slash in it makes another path, which is nobody's.
     let allowed = |asked: &Asked| asked.status == 401 || (asked.status == 404 && asked.call.contains("{id}"));
     let others: Vec<&Asked> = asked.iter().filter(|asked| !allowed(asked)).collect();
