@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::answers::ProblemAnswer;
-use crate::revoke::AtIssuer;
+use crate::revoke::{AtIssuer, end_row};
 use crate::{Deps, cookies};
 
 /// <https://www.w3.org/TR/clear-site-data/>
@@ -99,15 +99,14 @@ async fn end(
     } else {
         end_this(deps, accepted, user, named).await
     };
-    let mut ended = ended.map_err(|error| Problem::undone(&error))?;
-    let upstream = match asked.refresh_token {
-        Some(token) => {
-            let (more, upstream) = end_refresh(deps, user, &token).await.map_err(|error| Problem::undone(&error))?;
-            ended += more;
-            upstream
-        }
-        None => AtIssuer::NotAsked,
+    // Tried in any case: once its access token is refused, the caller cannot ask a second time.
+    let refresh = match asked.refresh_token {
+        Some(token) => end_refresh(deps, user, &token).await,
+        None => Ok((Ended::default(), AtIssuer::NotAsked)),
     };
+    let mut ended = ended.map_err(|error| Problem::undone(&error))?;
+    let (more, upstream) = refresh.map_err(|error| Problem::undone(&error))?;
+    ended += more;
     let metadata = serde_json::json!({
         "logout_all_devices": all, "tokens": ended.tokens, "sessions": ended.sessions, "upstream": upstream,
     });
@@ -145,15 +144,18 @@ async fn end_this(
         Active::Opaque(row) => (&row.id, row.expires_at, row.session.clone()),
     };
     let session = own_session(deps, user, id, named, claimed).await?;
-    let token = sign_outs.token(&owner, id, expires_at, &RevokedBy::User).await?;
-    let mut ended = Ended { tokens: u64::from(token), sessions: 0 };
-    if let Some(session) = session {
-        ended += sign_outs.session(&user.user_id, &session, &RevokedBy::User).await?;
-    }
+    let token = sign_outs.token(&owner, id, expires_at, &RevokedBy::User).await;
+    // Tried whatever became of the token: with Redis away each of them is durable and then fails.
+    let session = match session {
+        Some(session) => sign_outs.session(&user.user_id, &session, &RevokedBy::User).await,
+        None => Ok(Ended::default()),
+    };
+    let mut ended = Ended { tokens: u64::from(token?), sessions: 0 };
+    ended += session?;
     Ok(ended)
 }
 
-/// The session that a logout means: the named one if it is the caller's own, else the token's.
+/// The session that a logout means: the named one if it is the caller's own and not ended before, else the token's.
 async fn own_session(
     deps: &Deps,
     user: &VerifiedUser,
@@ -163,7 +165,7 @@ async fn own_session(
 ) -> PortResult<Option<SessionId>> {
     let sessions = deps.sign_ins.store.sessions(&user.user_id).await?;
     if let Some(named) = named
-        && sessions.iter().any(|row| row.id == named)
+        && sessions.iter().any(|row| row.id == named && row.ended_by.is_none())
     {
         return Ok(Some(named));
     }
@@ -172,15 +174,16 @@ async fn own_session(
     Ok(row.and_then(|row| row.session).or(claimed))
 }
 
-/// Ends a refresh token of the caller's, here and at the issuer. Another's is left alone, and so is what is none.
+/// Ends a refresh token of the caller's and its sign-in, here and at the issuer. Another's is left alone, and so is what
+/// is none.
 async fn end_refresh(deps: &Deps, user: &VerifiedUser, token: &str) -> PortResult<(Ended, AtIssuer)> {
     let row = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(&RawToken::new(token))).await?;
     let own = row.filter(|row| row.kind == TokenKind::Refresh && row.owner.user() == Some(&user.user_id));
     let Some(row) = own else { return Ok((Ended::default(), AtIssuer::NotAsked)) };
-    let ended = deps.sign_ins.sign_outs.token(&row.owner, &row.id, row.expires_at, &RevokedBy::User).await?;
+    let ended = end_row(&deps.sign_ins.sign_outs, &row, &RevokedBy::User).await;
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let fields =
         vec![field("token", token), field("token_type_hint", "refresh_token"), field("client_id", row.client.as_str())];
     let upstream = deps.sign_ins.upstream.revoke(&Form { fields, authorization: None }).await;
-    Ok((Ended { tokens: u64::from(ended), sessions: 0 }, upstream.into()))
+    Ok((ended?, upstream.into()))
 }

@@ -5,9 +5,9 @@ use axum::extract::{Request, State};
 use domain::audit::Action;
 use domain::directory::{Actor, Client};
 use domain::ids::{ClientId, RawToken, TokenId, UserId};
-use domain::ports::VerifyError;
-use domain::sign_out::Ended;
-use domain::token::{RevokedBy, TokenKind};
+use domain::ports::{PortResult, VerifyError};
+use domain::sign_out::{Ended, SignOuts};
+use domain::token::{RevokedBy, TokenKind, TokenRow};
 use domain::upstream::UpstreamError;
 use lambda_kit::origin;
 use serde::{Deserialize, Serialize};
@@ -112,14 +112,7 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
     let opaque = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(token)).await.map_err(unavailable)?;
     if let Some(row) = opaque {
         own(&row.client, client)?;
-        let sign_outs = &deps.sign_ins.sign_outs;
-        let by = RevokedBy::Client;
-        let ended = sign_outs.token(&row.owner, &row.id, row.expires_at, &by).await.map_err(unavailable)?;
-        let mut ended = Ended { tokens: u64::from(ended), sessions: 0 };
-        // A refresh token is its sign-in: without it, what is left of the grant must go, too (RFC 7009 §2.1).
-        if let (TokenKind::Refresh, Some(user), Some(session)) = (row.kind, row.owner.user(), &row.session) {
-            ended += sign_outs.session(user, session, &by).await.map_err(unavailable)?;
-        }
+        let ended = end_row(&deps.sign_ins.sign_outs, &row, &RevokedBy::Client).await.map_err(unavailable)?;
         return Ok(Found::Ended(row.owner.user().cloned(), ended));
     }
     if !token.looks_like_jwt() {
@@ -140,6 +133,20 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
         Err(VerifyError::Invalid(_)) => Ok(Found::Nothing),
         Err(error @ VerifyError::NoKeys(_)) => Err(OauthError::unavailable(&error)),
     }
+}
+
+/// Ends a token by its row. A refresh token is its sign-in: without it, what is left of the grant must go, too
+/// (RFC 7009 §2.1, `[OAUTH-2]`). Both are tried whatever becomes of the other: with Redis away each of them is durable
+/// and then fails.
+pub async fn end_row(sign_outs: &SignOuts, row: &TokenRow, by: &RevokedBy) -> PortResult<Ended> {
+    let token = sign_outs.token(&row.owner, &row.id, row.expires_at, by).await;
+    let session = match (row.kind, row.owner.user(), &row.session) {
+        (TokenKind::Refresh, Some(user), Some(session)) => sign_outs.session(user, session, by).await,
+        _ => Ok(Ended::default()),
+    };
+    let mut ended = Ended { tokens: u64::from(token?), sessions: 0 };
+    ended += session?;
+    Ok(ended)
 }
 
 const NOT_YOURS: &str = "This token was issued to another client.";

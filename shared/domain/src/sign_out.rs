@@ -67,19 +67,20 @@ impl SignOuts {
         Ok(before.is_none_or(|row| row.revoked.is_none()))
     }
 
-    /// Ends a sign-in: its session and all of its tokens.
+    /// Ends a sign-in: its session and all of its tokens. With the cache away every denial fails after it was made
+    /// durable: all of them are made nevertheless, so that what asks the durable denylist refuses the whole sign-in.
     pub async fn session(&self, user: &UserId, session: &SessionId, by: &RevokedBy) -> PortResult<Ended> {
         let now = self.now();
         // From here on the session's refresh token is refused, and so is what a refresh under way brings.
-        self.denier.sign_ins([Scope::Session(session.clone())], now, by).await?;
+        let mut told = self.denier.sign_ins([Scope::Session(session.clone())], now, by).await;
         let holdings = self.tokens.holdings(&Owner::User(user.clone())).await?;
         if let Some(name) = lone_issuer_name(&holdings, session, now) {
-            self.denier.sign_ins([Scope::Session(name.clone())], now, by).await?;
+            told = told.and(self.denier.sign_ins([Scope::Session(name.clone())], now, by).await);
         }
         let tokens: Vec<&TokenRow> =
             holdings.tokens.iter().filter(|row| row.session.as_ref() == Some(session)).collect();
         let good = tokens.iter().filter(|row| row.expires_at.plus(LEEWAY_SECONDS) > now);
-        self.denier.tokens(good.map(|row| (row.id.clone(), row.expires_at))).await?;
+        told.and(self.denier.tokens(good.map(|row| (row.id.clone(), row.expires_at))).await)?;
         let sessions = holdings.sessions.iter().filter(|row| &row.id == session).collect();
         self.settle(user, tokens, sessions, now, by).await
     }
