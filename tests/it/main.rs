@@ -4,10 +4,18 @@
 
 mod accepting;
 mod architecture;
+mod authorize;
 mod cache_lost;
 mod contracts;
 mod group_logout;
+mod inventory;
 mod killed_worker;
 mod planner_memory;
+mod rfc_6749;
+mod rfc_6750;
+mod rfc_7009;
+mod rfc_7662;
+mod routes;
 mod selectors;
+mod sessions;
 mod stack;
