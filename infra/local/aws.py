@@ -1,4 +1,4 @@
-"""Starts the local AWS, changed only in how fast it answers.
+"""Starts the local AWS, changed only in how fast it answers, and with the whole of a user pool (`cognito.py`).
 
 Answers leave at once: its Lambda runtime interface writes the head and the body of an event separately, and without
 TCP_NODELAY the kernel holds the body back until the head is acknowledged, which costs every invocation 40 ms.
@@ -13,6 +13,7 @@ from socketserver import StreamRequestHandler
 
 import hypercorn.asyncio
 import uvicorn
+from cognito import RevocationEndpoint, keep_sign_ins
 
 StreamRequestHandler.disable_nagle_algorithm = True
 gc.set_threshold(100_000, 50, 100)
@@ -22,7 +23,7 @@ async def serve(app, config):
     """Takes the place of hypercorn's function of this name, so that everything before and after it stays as it is."""
     host, port = config.bind[0].rsplit(":", 1)
     server = uvicorn.Config(
-        app,
+        RevocationEndpoint(app),
         host=host,
         port=int(port),
         ws="none",
@@ -44,5 +45,6 @@ async def serve(app, config):
 if __name__ == "__main__":
     from ministack.app import main
 
+    keep_sign_ins()
     hypercorn.asyncio.serve = serve
     main()

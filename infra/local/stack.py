@@ -17,6 +17,9 @@ STACK = "batch-logout"
 # Only opens the local user pool.
 PASSWORD = "Local-only-1"
 
+# Nothing listens there: who signs in stops before it.
+CALLBACK = "http://localhost:9/callback"
+
 PEOPLE = {
     "security.admin@example.com": ["security_admin"],
     "system.admin@example.com": ["system_admin"],
@@ -42,6 +45,11 @@ def identity():
             "ALLOW_USER_PASSWORD_AUTH",
             "ALLOW_REFRESH_TOKEN_AUTH",
         ],
+        AllowedOAuthFlowsUserPoolClient=True,
+        AllowedOAuthFlows=["code"],
+        AllowedOAuthScopes=["openid", "email", "profile"],
+        CallbackURLs=[CALLBACK],
+        SupportedIdentityProviders=["COGNITO"],
     )["UserPoolClient"]["ClientId"]
     for role in sorted({role for roles in PEOPLE.values() for role in roles}):
         cognito.create_group(UserPoolId=pool, GroupName=role)
@@ -64,11 +72,14 @@ def identity():
     # The pool's keys come into being with the first look at them.
     urllib.request.urlopen(f"{base}/jwks.json").read()
     with urllib.request.urlopen(f"{base}/openid-configuration") as discovery:
-        issuer = json.load(discovery)["issuer"]
+        discovered = json.load(discovery)
+    endpoints = ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "revocation_endpoint"]
     return {
-        "issuer": issuer,
+        "issuer": discovered["issuer"],
         "jwks_uri": f"{base}/jwks.json",
+        **{endpoint: discovered[endpoint] for endpoint in endpoints},
         "client_id": client,
+        "redirect_uri": CALLBACK,
         "user_pool_id": pool,
         "users": users,
     }

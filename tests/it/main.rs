@@ -11,6 +11,8 @@ mod group_logout;
 mod inventory;
 mod killed_worker;
 mod planner_memory;
+mod redis_faults;
+mod refresh_race;
 mod rfc_6749;
 mod rfc_6750;
 mod rfc_7009;

@@ -163,7 +163,7 @@ async fn rfc_6749_5_1_what_the_issuer_granted_is_handed_on_as_it_came_and_kept_b
         assert!(answer.header("content-type").starts_with("application/json"));
         let mut members: Vec<&str> = answer.body.as_object().unwrap().keys().map(String::as_str).collect();
         members.sort_unstable();
-        assert_eq!(members, ["access_token", "expires_in", "refresh_token", "token_type"]);
+        assert_eq!(members, ["access_token", "expires_in", "id_token", "refresh_token", "token_type"]);
         assert_eq!((&answer.body["token_type"], &answer.body["expires_in"]), (&json!("Bearer"), &json!(3_600)));
         let refreshed = door.refresh(&answer.text("refresh_token")).await;
         assert_eq!((refreshed.header("cache-control"), refreshed.header("pragma")), ("no-store", "no-cache"));

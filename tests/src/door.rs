@@ -22,7 +22,7 @@ use domain::testing::{FakeIssuer, Habits, Memory};
 use domain::time::Epoch;
 use domain::upstream::{Authority, Upstream};
 use domain::vault::Vault;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use lambda_kit::caller::Callers;
 use serde_json::Value;
@@ -64,6 +64,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads an answer.
+    pub async fn of(answer: Response<Body>) -> Self {
+        let (parts, body) = answer.into_parts();
+        let raw = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
+        let body = serde_json::from_str(&raw).unwrap_or(Value::Null);
+        Self { status: parts.status, headers: parts.headers, body, raw }
+    }
+
     /// A header, empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
@@ -191,7 +199,12 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
 
     /// The router of `auth-api`.
     pub fn router(&self) -> Router {
-        let deps = Deps { callers: self.callers(), sign_ins: self.sign_ins(), vault: self.vault.clone() };
+        let deps = Deps {
+            callers: self.callers(),
+            sign_ins: self.sign_ins(),
+            vault: self.vault.clone(),
+            seen: Arc::default(),
+        };
         auth_api::router(deps, &[])
     }
 
@@ -212,11 +225,7 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
 
     /// Sends a request.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let answer = self.router().oneshot(request).await.unwrap();
-        let (parts, body) = answer.into_parts();
-        let raw = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
-        let body = serde_json::from_str(&raw).unwrap_or(Value::Null);
-        Answer { status: parts.status, headers: parts.headers, body, raw }
+        Answer::of(self.router().oneshot(request).await.unwrap()).await
     }
 
     /// Fetches a page, without a token.

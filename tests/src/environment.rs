@@ -31,6 +31,11 @@ pub fn schemathesis() -> PathBuf {
     var("SCHEMATHESIS_BIN")
 }
 
+/// A Python with an OAuth client library in it.
+pub fn oauth_client() -> PathBuf {
+    var("OAUTH_CLIENT_PYTHON")
+}
+
 /// The checkout.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -19,5 +19,7 @@ pub mod inventory;
 pub mod mint;
 pub mod openapi;
 pub mod proxy;
+pub mod rail;
 pub mod redis_server;
+pub mod slow_link;
 pub mod store;

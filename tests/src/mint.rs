@@ -99,7 +99,7 @@ impl Mint {
             roles_claim: None,
             hs256_secret: None,
         };
-        Arc::new(JwtVerifier::new(issuer, Http::new().unwrap(), clock))
+        Arc::new(JwtVerifier::new(issuer, Http::new(), clock))
     }
 
     /// The claims of a good access token of a user who has just signed in.

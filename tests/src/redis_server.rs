@@ -50,6 +50,34 @@ impl RedisServer {
         }
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Says something to it, on a connection of its own.
+    pub async fn say<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let (command, arguments) = words.split_first().unwrap();
+        redis::cmd(command).arg(arguments).query_async(&mut connection).await.unwrap()
+    }
+
+    /// Makes it another's replica, and waits until it has all that the other has.
+    pub async fn follow(&self, primary: &Self) {
+        // From memory to memory: no files are left behind.
+        for setting in [["repl-diskless-sync", "yes"], ["repl-diskless-sync-delay", "0"]] {
+            primary.say::<()>(&["CONFIG", "SET", setting[0], setting[1]]).await;
+        }
+        self.say::<()>(&["CONFIG", "SET", "repl-diskless-load", "swapdb"]).await;
+        self.say::<()>(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]).await;
+        let begun = Instant::now();
+        while !self.say::<String>(&["INFO", "replication"]).await.contains("master_link_status:up") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the replica does not catch up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Its address.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
@@ -62,9 +90,14 @@ impl RedisServer {
 
     /// The denylist in it, which wants so many replicas to have each write.
     pub async fn denylist_of(&self, clock: Arc<dyn Clock>, replicas: u32) -> Arc<RedisDenylist> {
-        let cache = Cache { url: self.url(), replicas, budget: Duration::from_secs(1), iam: None };
-        Arc::new(RedisDenylist::connect(&crate::store::no_aws().await, cache, clock).unwrap())
+        denylist_at(self.url(), clock, replicas, Duration::from_secs(1)).await
     }
+}
+
+/// The denylist at an address, which wants so many replicas to have each write and has so much time for an answer.
+pub async fn denylist_at(url: String, clock: Arc<dyn Clock>, replicas: u32, budget: Duration) -> Arc<RedisDenylist> {
+    let cache = Cache { url, replicas, budget, iam: None };
+    Arc::new(RedisDenylist::connect(&crate::store::no_aws().await, cache, clock).unwrap())
 }
 
 impl Drop for RedisServer {

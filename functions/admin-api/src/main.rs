@@ -1,27 +1,27 @@
 //! Starts the batch-logout API on Lambda.
 use std::sync::Arc;
 
-use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, http::Http, oidc::JwtVerifier};
-use adapters::{ses::Ses, sqs::Sqs, vault::SecretVault};
+use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, http::Http, inspector::inspector};
+use adapters::{ses::Ses, sqs::Sqs, upstream::Discovery, vault::SecretVault};
 use admin_api::{Deps, Outside, router};
-use domain::{check::Checker, inspect::Inspector, source::SystemIds, time::SystemClock};
+use domain::{check::Checker, source::SystemIds, time::SystemClock};
 use lambda_kit::{caller::Callers, config, telemetry};
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let (aws, clock, limits) = (aws::config().await, Arc::new(SystemClock), config::limits()?);
+    let (issuer, kinds) = (config::issuer()?, config::authorities()?);
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
-    let verifier = Arc::new(JwtVerifier::new(config::issuer()?, Http::new()?, clock.clone()));
+    let discovery = Arc::new(Discovery::new(&issuer, config::endpoints()?, Http::new(), clock.clone()));
     let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), None));
-    let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?));
+    let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?, clock.clone()));
     let mail = config::mail()?;
     let mailer = Arc::new(Ses::new(&aws, mail.from));
     tokio::join!(store.warm_up(), cache.warm_up());
     let checker = Checker::new(cache.clone(), store.clone(), clock.clone(), limits);
-    let inspector =
-        Inspector { checker, verifier, lookup: store.clone(), authorities: Arc::new([]), clock: clock.clone() };
+    let inspector = inspector(issuer, &kinds, &discovery, store.clone(), checker, clock.clone());
     let callers = Callers { inspector, directory: store.clone(), clock: clock.clone() };
     let (ids, security_team) = (Arc::new(SystemIds), mail.security_team);
     let outside = Outside { cache, queue, vault, mailer, clock, ids, limits, security_team };

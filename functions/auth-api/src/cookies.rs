@@ -81,7 +81,7 @@ pub async fn seal(vault: &dyn Vault, remembered: &Remembered) -> PortResult<Stri
 pub async fn remembered(vault: &dyn Vault, headers: &HeaderMap) -> PortResult<Option<Remembered>> {
     let Some(sealed) = get(headers, SIGN_IN) else { return Ok(None) };
     let opened = vault.open(PURPOSE, &sealed).await?;
-    let read = opened.and_then(|plain| serde_json::from_slice::<Sealed>(&plain).ok());
+    let read = opened.and_then(|opened| serde_json::from_slice::<Sealed>(&opened.plain).ok());
     Ok(read.map(|Sealed { user, session, at }| Remembered { user, session, at }))
 }
 

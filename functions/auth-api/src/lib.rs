@@ -9,6 +9,7 @@ mod authorize;
 mod clients;
 mod cookies;
 mod form;
+mod health;
 mod introspect;
 mod logout;
 mod oauth_error;
@@ -20,7 +21,18 @@ mod userinfo;
 use std::sync::Arc;
 
 use axum::Router;
+use domain::audit::{AuditLog, Auditor};
+use domain::decision::Limits;
+use domain::deny::Denier;
+use domain::inspect::Inspector;
+use domain::ports::{DenylistCache, DenylistStore, Directory, SignInStore, TokenStore};
+use domain::session::Sessions;
+use domain::settings::SessionLimits;
 use domain::sign_in::SignIns;
+use domain::sign_out::SignOuts;
+use domain::source::IdSource;
+use domain::time::Clock;
+use domain::upstream::{Authority, Upstream};
 use domain::vault::Vault;
 use lambda_kit::caller::Callers;
 use lambda_kit::problem;
@@ -36,6 +48,67 @@ pub struct Deps {
     pub sign_ins: SignIns,
     /// What browsers remember, sealed.
     pub vault: Arc<dyn Vault>,
+    /// How the issuer was when somebody last asked.
+    pub seen: health::Seen,
+}
+
+/// What lies outside of the store.
+pub struct Outside {
+    /// The check of tokens.
+    pub inspector: Inspector,
+    /// The issuer.
+    pub upstream: Arc<dyn Upstream>,
+    /// Who says who a new token belongs to.
+    pub profiles: Arc<dyn Authority>,
+    /// Redis.
+    pub cache: Arc<dyn DenylistCache>,
+    /// Seals.
+    pub vault: Arc<dyn Vault>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and randomness.
+    pub ids: Arc<dyn IdSource>,
+    /// The verifiers' limits.
+    pub limits: Limits,
+    /// How long sessions live.
+    pub session_limits: SessionLimits,
+}
+
+impl Deps {
+    /// Everything, over one store.
+    pub fn new<S>(store: &Arc<S>, outside: Outside) -> Self
+    where
+        S: Directory + TokenStore + SignInStore + DenylistStore + AuditLog + 'static,
+    {
+        let Outside { inspector, upstream, profiles, cache, vault, clock, ids, limits, session_limits } = outside;
+        let sessions = Sessions {
+            store: store.clone(),
+            tokens: store.clone(),
+            vault: vault.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            limits: session_limits,
+        };
+        let sign_outs = SignOuts {
+            tokens: store.clone(),
+            denier: Denier { denylist: store.clone(), cache, ids: ids.clone(), limits },
+            auditor: Auditor { log: store.clone(), clock: clock.clone(), ids },
+            clock: clock.clone(),
+        };
+        let callers = Callers { inspector: inspector.clone(), directory: store.clone(), clock: clock.clone() };
+        let sign_ins = SignIns {
+            inspector,
+            upstream,
+            profiles,
+            sessions,
+            store: store.clone(),
+            tokens: store.clone(),
+            denylist: store.clone(),
+            sign_outs,
+            clock,
+        };
+        Self { callers, sign_ins, vault, seen: health::Seen::default() }
+    }
 }
 
 /// The calls, each with its description.
@@ -51,7 +124,7 @@ fn calls() -> OpenApiRouter<Deps> {
         .routes(routes!(logout::logout_all))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end))
-        .routes(routes!(health))
+        .routes(routes!(health::health))
 }
 
 /// This function's part of the OpenAPI document, made from the types of its handlers (`[API-10]`).
@@ -68,19 +141,4 @@ pub fn router(deps: Deps, cors_origins: &[String]) -> Router {
         .layer(axum::middleware::from_fn(problem::layer))
         .layer(cors)
         .with_state(deps)
-}
-
-/// How the function is.
-#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
-struct Health {
-    /// `healthy`
-    status: &'static str,
-    /// `batch-logout`
-    service: &'static str,
-}
-
-/// `GET /health`: the function runs. It asks nobody, so that a monitor cannot load the stores or the issuer.
-#[utoipa::path(get, path = "/health", tag = "service", security(()), responses((status = 200, description = "The function runs.", body = Health)))]
-async fn health() -> axum::Json<Health> {
-    axum::Json(Health { status: "healthy", service: "batch-logout" })
 }

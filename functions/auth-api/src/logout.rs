@@ -8,7 +8,7 @@ use domain::audit::{Action, Origin};
 use domain::directory::Actor;
 use domain::identity::VerifiedUser;
 use domain::ids::{RawToken, SessionId, TokenId};
-use domain::inspect::{Accepted, Active};
+use domain::inspect::Accepted;
 use domain::ports::PortResult;
 use domain::sign_out::Ended;
 use domain::token::{Owner, RevokedBy, TokenKind};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::answers::ProblemAnswer;
-use crate::revoke::{AtIssuer, end_row};
+use crate::revoke::AtIssuer;
 use crate::{Deps, cookies};
 
 /// <https://www.w3.org/TR/clear-site-data/>
@@ -94,15 +94,16 @@ async fn end(
 ) -> Result<Response, Problem> {
     let all = asked.logout_all_devices;
     let sign_outs = &deps.sign_ins.sign_outs;
+    let meant = session_meant(deps, accepted, user, named).await.map_err(|error| Problem::undone(&error))?;
+    // Before the token that the caller needs to ask again should this fail; what follows is tried in any case.
+    let refresh = match asked.refresh_token {
+        Some(token) => end_refresh(deps, user, &token, meant.as_ref()).await,
+        None => Ok((Ended::default(), AtIssuer::NotAsked)),
+    };
     let ended = if all {
         sign_outs.everything(&user.user_id, &RevokedBy::User).await
     } else {
-        end_this(deps, accepted, user, named).await
-    };
-    // Tried in any case: once its access token is refused, the caller cannot ask a second time.
-    let refresh = match asked.refresh_token {
-        Some(token) => end_refresh(deps, user, &token).await,
-        None => Ok((Ended::default(), AtIssuer::NotAsked)),
+        end_this(deps, accepted, user, meant).await
     };
     let mut ended = ended.map_err(|error| Problem::undone(&error))?;
     let (more, upstream) = refresh.map_err(|error| Problem::undone(&error))?;
@@ -136,54 +137,63 @@ async fn end_this(
     deps: &Deps,
     accepted: &Accepted,
     user: &VerifiedUser,
-    named: Option<SessionId>,
+    session: Option<SessionId>,
 ) -> PortResult<Ended> {
-    let (sign_outs, owner) = (&deps.sign_ins.sign_outs, Owner::User(user.user_id.clone()));
-    let (id, expires_at, claimed) = match &accepted.active {
-        Active::Jwt(claims) => (&claims.facts.id, claims.facts.expires_at, claims.facts.session.clone()),
-        Active::Opaque(row) => (&row.id, row.expires_at, row.session.clone()),
-    };
-    let session = own_session(deps, user, id, named, claimed).await?;
-    let token = sign_outs.token(&owner, id, expires_at, &RevokedBy::User).await;
-    // Tried whatever became of the token: with Redis away each of them is durable and then fails.
-    let session = match session {
-        Some(session) => sign_outs.session(&user.user_id, &session, &RevokedBy::User).await,
-        None => Ok(Ended::default()),
-    };
-    let mut ended = Ended { tokens: u64::from(token?), sessions: 0 };
-    ended += session?;
-    Ok(ended)
+    let (sign_outs, token) = (&deps.sign_ins.sign_outs, &accepted.active);
+    if let Some(session) = session {
+        let last = Some((token.id(), token.expires_at()));
+        return sign_outs.session(&user.user_id, &session, &RevokedBy::User, last).await;
+    }
+    let owner = Owner::User(user.user_id.clone());
+    let ended = sign_outs.token(&owner, token.id(), token.expires_at(), &RevokedBy::User).await?;
+    Ok(Ended { tokens: u64::from(ended), sessions: 0 })
 }
 
-/// The session that a logout means: the named one if it is the caller's own and not ended before, else the token's.
-async fn own_session(
+/// The session of the presented token: under our name if it came through us, else under the issuer's.
+pub async fn session_of(deps: &Deps, accepted: &Accepted, user: &VerifiedUser) -> PortResult<Option<SessionId>> {
+    let owner = Owner::User(user.user_id.clone());
+    let row = deps.sign_ins.tokens.token(&owner, accepted.active.id()).await?;
+    Ok(row.and_then(|row| row.session).or_else(|| accepted.active.session().cloned()))
+}
+
+/// The session that a caller means: the named one if it is the caller's own and was not ended, else the token's.
+pub async fn session_meant(
     deps: &Deps,
+    accepted: &Accepted,
     user: &VerifiedUser,
-    token: &TokenId,
     named: Option<SessionId>,
-    claimed: Option<SessionId>,
 ) -> PortResult<Option<SessionId>> {
-    let sessions = deps.sign_ins.store.sessions(&user.user_id).await?;
     if let Some(named) = named
-        && sessions.iter().any(|row| row.id == named && row.ended_by.is_none())
+        && let Some(row) = deps.sign_ins.tokens.session(&user.user_id, &named).await?
+        && row.ended_by.is_none()
     {
         return Ok(Some(named));
     }
-    let row = deps.sign_ins.tokens.token(&Owner::User(user.user_id.clone()), token).await?;
-    // What only the issuer names is ended under that name.
-    Ok(row.and_then(|row| row.session).or(claimed))
+    session_of(deps, accepted, user).await
 }
 
-/// Ends a refresh token of the caller's and its sign-in, here and at the issuer. Another's is left alone, and so is what
-/// is none.
-async fn end_refresh(deps: &Deps, user: &VerifiedUser, token: &str) -> PortResult<(Ended, AtIssuer)> {
+/// Ends a refresh token of the caller's, here and at the issuer, and with it its sign-in (`[OAUTH-2]`), unless that is
+/// the one meant, which is ended in any case. Another's is left alone, and so is what is none.
+async fn end_refresh(
+    deps: &Deps,
+    user: &VerifiedUser,
+    token: &str,
+    meant: Option<&SessionId>,
+) -> PortResult<(Ended, AtIssuer)> {
     let row = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(&RawToken::new(token))).await?;
     let own = row.filter(|row| row.kind == TokenKind::Refresh && row.owner.user() == Some(&user.user_id));
     let Some(row) = own else { return Ok((Ended::default(), AtIssuer::NotAsked)) };
-    let ended = end_row(&deps.sign_ins.sign_outs, &row, &RevokedBy::User).await;
+    let (sign_outs, by) = (&deps.sign_ins.sign_outs, RevokedBy::User);
+    let ended = sign_outs.token(&row.owner, &row.id, row.expires_at, &by).await;
+    let session = match row.session.as_ref().filter(|session| Some(*session) != meant) {
+        Some(session) => sign_outs.session(&user.user_id, session, &by, None).await,
+        None => Ok(Ended::default()),
+    };
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let fields =
         vec![field("token", token), field("token_type_hint", "refresh_token"), field("client_id", row.client.as_str())];
     let upstream = deps.sign_ins.upstream.revoke(&Form { fields, authorization: None }).await;
-    Ok((ended?, upstream.into()))
+    let mut ended = Ended { tokens: u64::from(ended?), sessions: 0 };
+    ended += session?;
+    Ok((ended, upstream.into()))
 }

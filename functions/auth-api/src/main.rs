@@ -1,21 +1,26 @@
 //! Starts the user-facing API on Lambda.
 use std::sync::Arc;
 
-use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, http::Http, oidc::JwtVerifier};
-use auth_api::{Deps, router};
-use domain::{check::Checker, inspect::Inspector, time::SystemClock};
+use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, http::Http, inspector::inspector};
+use adapters::{upstream::Discovery, upstream::UpstreamClient, upstream::Userinfo, vault::SecretVault};
+use auth_api::{Deps, Outside, router};
+use domain::{check::Checker, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
-    let (aws, clock) = (aws::config().await, Arc::new(SystemClock));
+    let (aws, clock, limits) = (aws::config().await, Arc::new(SystemClock), config::limits()?);
+    let (issuer, kinds, session_limits) = (config::issuer()?, config::authorities()?, config::session_limits()?);
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
-    let verifier = Arc::new(JwtVerifier::new(config::issuer()?, Http::new()?, clock.clone()));
+    let discovery = Arc::new(Discovery::new(&issuer, config::endpoints()?, Http::new(), clock.clone()));
+    let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?, clock.clone()));
+    let profiles = Arc::new(Userinfo::new(discovery.clone(), issuer.roles_claim.clone()));
     tokio::join!(store.warm_up(), cache.warm_up());
-    let checker = Checker::new(cache, store.clone(), clock.clone(), config::limits()?);
-    let inspector =
-        Inspector { checker, verifier, lookup: store.clone(), authorities: Arc::new([]), clock: clock.clone() };
-    lambda_http::run(router(Deps { inspector, directory: store, clock }, &config::cors_origins())).await
+    let checker = Checker::new(cache.clone(), store.clone(), clock.clone(), limits);
+    let inspector = inspector(issuer, &kinds, &discovery, store.clone(), checker, clock.clone());
+    let (upstream, ids) = (Arc::new(UpstreamClient::new(discovery)), Arc::new(SystemIds));
+    let outside = Outside { inspector, upstream, profiles, cache, vault, clock, ids, limits, session_limits };
+    lambda_http::run(router(Deps::new(&store, outside), &config::cors_origins())).await
 }

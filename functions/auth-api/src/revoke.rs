@@ -5,9 +5,9 @@ use axum::extract::{Request, State};
 use domain::audit::Action;
 use domain::directory::{Actor, Client};
 use domain::ids::{ClientId, RawToken, TokenId, UserId};
-use domain::ports::{PortResult, VerifyError};
-use domain::sign_out::{Ended, SignOuts};
-use domain::token::{RevokedBy, TokenKind, TokenRow};
+use domain::ports::VerifyError;
+use domain::sign_out::Ended;
+use domain::token::{RevokedBy, TokenKind};
 use domain::upstream::UpstreamError;
 use lambda_kit::origin;
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,16 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
     let opaque = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(token)).await.map_err(unavailable)?;
     if let Some(row) = opaque {
         own(&row.client, client)?;
-        let ended = end_row(&deps.sign_ins.sign_outs, &row, &RevokedBy::Client).await.map_err(unavailable)?;
+        let (sign_outs, by) = (&deps.sign_ins.sign_outs, RevokedBy::Client);
+        let token = sign_outs.token(&row.owner, &row.id, row.expires_at, &by).await;
+        // A refresh token is its sign-in: without it, what is left of the grant must go, too (RFC 7009 §2.1). That is
+        // tried whatever became of the token: with Redis away either is durable and then fails.
+        let session = match (row.kind, row.owner.user(), &row.session) {
+            (TokenKind::Refresh, Some(user), Some(session)) => sign_outs.session(user, session, &by, None).await,
+            _ => Ok(Ended::default()),
+        };
+        let mut ended = Ended { tokens: u64::from(token.map_err(unavailable)?), sessions: 0 };
+        ended += session.map_err(unavailable)?;
         return Ok(Found::Ended(row.owner.user().cloned(), ended));
     }
     if !token.looks_like_jwt() {
@@ -133,20 +142,6 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
         Err(VerifyError::Invalid(_)) => Ok(Found::Nothing),
         Err(error @ VerifyError::NoKeys(_)) => Err(OauthError::unavailable(&error)),
     }
-}
-
-/// Ends a token by its row. A refresh token is its sign-in: without it, what is left of the grant must go, too
-/// (RFC 7009 §2.1, `[OAUTH-2]`). Both are tried whatever becomes of the other: with Redis away each of them is durable
-/// and then fails.
-pub async fn end_row(sign_outs: &SignOuts, row: &TokenRow, by: &RevokedBy) -> PortResult<Ended> {
-    let token = sign_outs.token(&row.owner, &row.id, row.expires_at, by).await;
-    let session = match (row.kind, row.owner.user(), &row.session) {
-        (TokenKind::Refresh, Some(user), Some(session)) => sign_outs.session(user, session, by).await,
-        _ => Ok(Ended::default()),
-    };
-    let mut ended = Ended { tokens: u64::from(token?), sessions: 0 };
-    ended += session?;
-    Ok(ended)
 }
 
 const NOT_YOURS: &str = "This token was issued to another client.";

@@ -15,6 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::answers::ProblemAnswer;
+use crate::logout::session_of;
 use crate::{Deps, cookies};
 
 /// A live session.
@@ -91,7 +92,7 @@ pub async fn end(
     request: Request,
 ) -> Result<Json<SessionEnded>, Problem> {
     let from = origin::of(&request);
-    let (_, user) = deps.callers.verified(request.headers()).await?;
+    let (accepted, user) = deps.callers.verified(request.headers()).await?;
     let unknown = || Problem::not_found("You have no such session.");
     let id = SessionId::parse(id).map_err(|_| unknown())?;
     let row = deps.sign_ins.tokens.session(&user.user_id, &id).await.map_err(|error| Problem::unavailable(&error))?;
@@ -99,8 +100,12 @@ pub async fn end(
         return Err(unknown());
     }
     let sign_outs = &deps.sign_ins.sign_outs;
-    let ended = sign_outs.session(&user.user_id, &id, &RevokedBy::User).await;
-    let ended = ended.map_err(|error| Problem::undone(&error))?;
+    let ended = async {
+        let is_own = session_of(&deps, &accepted, &user).await?.as_ref() == Some(&id);
+        let last = is_own.then(|| (accepted.active.id(), accepted.active.expires_at()));
+        sign_outs.session(&user.user_id, &id, &RevokedBy::User, last).await
+    };
+    let ended = ended.await.map_err(|error| Problem::undone(&error))?;
     let metadata = serde_json::json!({
         "logout_all_devices": false, "tokens": ended.tokens, "sessions": ended.sessions,
     });

@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use domain::ids::{SessionId, UserId};
 use domain::sign_in::{Granted, Remembered};
 use domain::upstream::Form;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -130,14 +129,5 @@ async fn name_session(deps: &Deps, headers: &mut HeaderMap, remembered: &Remembe
         Ok(sealed) => cookies::set(headers, cookies::SIGN_IN, &sealed, life),
         // The browser will be asked for a password once more than it had to be.
         Err(error) => tracing::warn!(%error, "a sign-in could not be sealed for the browser"),
-    }
-}
-
-/// Notes that a caller's session was used, if it named one of its own. It does not matter whether that succeeds.
-pub async fn use_session(deps: &Deps, user: &UserId, session: Option<&SessionId>) {
-    if let Some(session) = session
-        && let Err(error) = deps.sign_ins.sessions.use_one(user, session).await
-    {
-        tracing::warn!(%error, "a session could not be used");
     }
 }

@@ -38,6 +38,8 @@ pub struct Stack {
     pub jwks_uri: String,
     /// The app client that people sign in with.
     pub client_id: String,
+    /// Where the app client is called back at; nothing listens there.
+    pub redirect_uri: String,
     /// The issuer's private key, for signing many tokens at once (local stack only).
     pub signing_key_file: PathBuf,
     /// People who can sign in.

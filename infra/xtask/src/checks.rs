@@ -21,6 +21,7 @@ pub fn test(settings: &Settings, args: &[String]) -> Result<ExitCode> {
 fn run_tests(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     let redis = tools::redis_server(settings)?;
     let fuzzer = tools::fuzzer(settings)?;
+    let oauth_client = tools::oauth_client(settings)?;
     let mut tests = tools::nextest(settings).map_or_else(
         || {
             let mut cargo = Command::new(&settings.cargo);
@@ -40,7 +41,8 @@ fn run_tests(settings: &Settings, args: &[String]) -> Result<ExitCode> {
         .env("BATCH_LOGOUT_STACK", settings.stack_file())
         .env("BATCH_LOGOUT_BIN_DIR", settings.binaries())
         .env("REDIS_SERVER_BIN", redis)
-        .env("SCHEMATHESIS_BIN", fuzzer);
+        .env("SCHEMATHESIS_BIN", fuzzer)
+        .env("OAUTH_CLIENT_PYTHON", oauth_client);
     let status = tests.status().context("cannot start the tests")?;
     // Ended by a signal: no code.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))

@@ -132,6 +132,11 @@ fn parameters(state: &State) -> Result<Vec<String>> {
         "OidcRequiredClaim=token_use=access".to_owned(),
         "OidcSessionClaim=origin_jti".to_owned(),
         "OidcRolesClaim=cognito:groups".to_owned(),
+        // The issuer's address leads to AWS; its endpoints are here.
+        format!("OidcAuthorizationEndpoint={}", told(identity, "authorization_endpoint")),
+        format!("OidcTokenEndpoint={}", told(identity, "token_endpoint")),
+        format!("OidcUserinfoEndpoint={}", told(identity, "userinfo_endpoint")),
+        format!("OidcRevocationEndpoint={}", told(identity, "revocation_endpoint")),
         "MailFrom=no-reply@example.com".to_owned(),
         "SecurityTeamEmail=security-team@example.com".to_owned(),
         // A worker that dies is seen to have died when its messages come back: here within seconds.

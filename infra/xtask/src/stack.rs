@@ -254,6 +254,7 @@ fn describe(settings: &Settings, state: &State) -> Result<()> {
         "issuer": identity["issuer"],
         "jwks_uri": identity["jwks_uri"],
         "client_id": identity["client_id"],
+        "redirect_uri": identity["redirect_uri"],
         "user_pool_id": pool,
         "signing_key_file": signing_key,
         "users": identity["users"],

@@ -42,10 +42,15 @@ pub fn fuzzer(settings: &Settings) -> Result<PathBuf> {
     Ok(environment(settings, "fuzz")?.program("schemathesis"))
 }
 
+/// A Python with an OAuth client library in it.
+pub fn oauth_client(settings: &Settings) -> Result<PathBuf> {
+    Ok(environment(settings, "oauth")?.program("python"))
+}
+
 /// Installs everything there is and answers the folders with the programs.
 pub fn all(settings: &Settings) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
-    for name in ["stack", "sam", "lambda", "fuzz"] {
+    for name in ["stack", "sam", "lambda", "fuzz", "oauth"] {
         folders.push(environment(settings, name)?.folder.join("bin"));
     }
     for (program, package) in [("cargo-nextest", NEXTEST), ("cargo-deny", DENY)] {

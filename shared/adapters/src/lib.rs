@@ -4,13 +4,21 @@
 //! `tests/it/contracts.rs`.
 
 pub mod aws;
+pub mod cached_lookup;
 pub mod denylist;
 pub mod dynamodb;
 pub mod http;
+pub mod inspector;
 pub mod oidc;
 pub mod ses;
 pub mod sqs;
+pub mod upstream;
 pub mod vault;
+
+mod json;
+mod kept;
 
 #[cfg(test)]
 mod answering;
+#[cfg(test)]
+mod serving;

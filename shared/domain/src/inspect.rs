@@ -7,9 +7,9 @@ use crate::check::{Checker, Degraded};
 use crate::decision::{Refusal, TokenFacts};
 use crate::error::PortError;
 use crate::identity::{Profile, VerificationSource, VerifiedUser};
-use crate::ids::{RawToken, TokenId, UserId};
+use crate::ids::{RawToken, SessionId, TokenId, UserId};
 use crate::ports::{Claims, TokenLookup, TokenVerifier, VerifyError};
-use crate::time::Clock;
+use crate::time::{Clock, Epoch};
 use crate::token::{TokenKind, TokenRow};
 use crate::upstream::{Authority, UpstreamError};
 
@@ -43,6 +43,30 @@ impl Active {
         match self {
             Self::Jwt(claims) => claims.facts.kind,
             Self::Opaque(row) => row.kind,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &TokenId {
+        match self {
+            Self::Jwt(claims) => &claims.facts.id,
+            Self::Opaque(row) => &row.id,
+        }
+    }
+
+    /// When it expires.
+    pub fn expires_at(&self) -> Epoch {
+        match self {
+            Self::Jwt(claims) => claims.facts.expires_at,
+            Self::Opaque(row) => row.expires_at,
+        }
+    }
+
+    /// The sign-in that it names.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Jwt(claims) => claims.facts.session.as_ref(),
+            Self::Opaque(row) => row.session.as_ref(),
         }
     }
 

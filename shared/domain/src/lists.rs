@@ -199,7 +199,7 @@ impl Lister {
     ) -> Result<Option<T>, NoPage> {
         let Some(cursor) = cursor else { return Ok(None) };
         let opened = self.vault.open(purpose, cursor).await?.ok_or(NoPage::Cursor)?;
-        let cursor: Cursor<T> = serde_json::from_slice(&opened).map_err(|_| NoPage::Cursor)?;
+        let cursor: Cursor<T> = serde_json::from_slice(&opened.plain).map_err(|_| NoPage::Cursor)?;
         if cursor.expires_at <= self.clock.now().timestamp() {
             return Err(NoPage::Cursor);
         }

@@ -126,7 +126,7 @@ impl Sessions {
     async fn unseal(&self, row: &SessionRow) -> PortResult<Option<SessionData>> {
         let Some(sealed) = &row.sealed else { return Ok(None) };
         let opened = self.vault.open(&purpose(&row.user, &row.id), sealed).await?;
-        let data = opened.and_then(|plain| serde_json::from_slice(&plain).ok());
+        let data = opened.and_then(|opened| serde_json::from_slice(&opened.plain).ok());
         if data.is_none() {
             tracing::error!(session_prefix = prefix(&row.id), user = %row.user, "a session's data cannot be opened");
         }

@@ -88,6 +88,15 @@ pub struct Endpoints {
     pub auth_me: Option<String>,
 }
 
+/// Who at the issuer is asked whether a token is good, before it is taken at its word (`[CHECK-1]`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorityKind {
+    /// `userinfo`.
+    Userinfo,
+    /// The older `/api/v1/auth/me`.
+    AuthMe,
+}
+
 /// How long sessions live.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {

@@ -427,7 +427,7 @@ impl SignIns {
             self.sign_outs.token(&row.owner, &row.id, row.expires_at, &RevokedBy::User).await?;
         }
         if let Some((user, session)) = session {
-            self.sign_outs.session(user, session, &RevokedBy::User).await?;
+            self.sign_outs.session(user, session, &RevokedBy::User, None).await?;
         }
         if let Some(token) = issued.refresh_token().or_else(|| issued.access_token()) {
             let credentials = form.fields.iter().filter(|(name, _)| name.starts_with("client_"));

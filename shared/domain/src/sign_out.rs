@@ -67,64 +67,77 @@ impl SignOuts {
         Ok(before.is_none_or(|row| row.revoked.is_none()))
     }
 
-    /// Ends a sign-in: its session and all of its tokens. With the cache away every denial fails after it was made
-    /// durable: all of them are made nevertheless, so that what asks the durable denylist refuses the whole sign-in.
-    pub async fn session(&self, user: &UserId, session: &SessionId, by: &RevokedBy) -> PortResult<Ended> {
-        let now = self.now();
+    /// Ends a sign-in: its tokens and then its session. `last` is the token that whoever asks still needs to ask again
+    /// should this fail half-way, and when it expires; it ends after all others. With the cache away every denial fails
+    /// after it was made durable: those of all others are made nevertheless, so that whoever asks the durable denylist
+    /// refuses them.
+    pub async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        by: &RevokedBy,
+        last: Option<(&TokenId, Epoch)>,
+    ) -> PortResult<Ended> {
+        let (now, owner) = (self.now(), Owner::User(user.clone()));
         // From here on the session's refresh token is refused, and so is what a refresh under way brings.
         let mut told = self.denier.sign_ins([Scope::Session(session.clone())], now, by).await;
-        let holdings = self.tokens.holdings(&Owner::User(user.clone())).await?;
+        let holdings = self.tokens.holdings(&owner).await?;
         if let Some(name) = lone_issuer_name(&holdings, session, now) {
             told = told.and(self.denier.sign_ins([Scope::Session(name.clone())], now, by).await);
         }
-        let tokens: Vec<&TokenRow> =
-            holdings.tokens.iter().filter(|row| row.session.as_ref() == Some(session)).collect();
+        let is_last = |row: &TokenRow| last.is_some_and(|(id, _)| id == &row.id);
+        let of_session = |row: &&TokenRow| row.session.as_ref() == Some(session) && !is_last(row);
+        let tokens: Vec<&TokenRow> = holdings.tokens.iter().filter(of_session).collect();
         let good = tokens.iter().filter(|row| row.expires_at.plus(LEEWAY_SECONDS) > now);
         told.and(self.denier.tokens(good.map(|row| (row.id.clone(), row.expires_at))).await)?;
-        let sessions = holdings.sessions.iter().filter(|row| &row.id == session).collect();
-        self.settle(user, tokens, sessions, now, by).await
+        let mut ended = Ended { tokens: self.revoke_rows(&owner, tokens, now, by).await?, sessions: 0 };
+        if let Some((id, expires_at)) = last {
+            ended.tokens += u64::from(self.token(&owner, id, expires_at, by).await?);
+        }
+        // Whoever finds the session gone can be sure of its tokens.
+        let row = holdings.sessions.iter().filter(|row| &row.id == session);
+        ended.sessions = self.end_rows(row.collect(), now, by).await?;
+        Ok(ended)
     }
 
     /// Ends everything of a user by one cutoff, however much that is, and then the rows.
     pub async fn everything(&self, user: &UserId, by: &RevokedBy) -> PortResult<Ended> {
-        let now = self.now();
+        let (now, owner) = (self.now(), Owner::User(user.clone()));
         self.denier.sign_ins([Scope::User(user.clone())], now, by).await?;
-        let holdings = self.tokens.holdings(&Owner::User(user.clone())).await?;
-        let tokens = holdings.tokens.iter().collect();
-        self.settle(user, tokens, holdings.sessions.iter().collect(), now, by).await
+        let holdings = self.tokens.holdings(&owner).await?;
+        let tokens = self.revoke_rows(&owner, holdings.tokens.iter().collect(), now, by).await?;
+        let sessions = self.end_rows(holdings.sessions.iter().collect(), now, by).await?;
+        Ok(Ended { tokens, sessions })
     }
 
-    /// Brings the rows in line, and counts what was still live.
-    async fn settle(
-        &self,
-        user: &UserId,
-        tokens: Vec<&TokenRow>,
-        sessions: Vec<&SessionRow>,
-        now: Epoch,
-        by: &RevokedBy,
-    ) -> PortResult<Ended> {
-        let revoked = Revoked { at: now, by: by.clone() };
-        let owner = Owner::User(user.clone());
-        let live = tokens.into_iter().filter(|row| row.revoked.is_none() && row.expires_at > now);
+    /// Brings token rows in line, and counts those that were still live.
+    async fn revoke_rows(&self, owner: &Owner, rows: Vec<&TokenRow>, now: Epoch, by: &RevokedBy) -> PortResult<u64> {
+        let live = rows.into_iter().filter(|row| row.revoked.is_none() && row.expires_at > now);
         let ids: Vec<TokenId> = live.map(|row| row.id.clone()).collect();
-        let ended_tokens = stream::iter(ids)
+        stream::iter(ids)
             .map(|id| {
-                let (store, owner, revoked) = (Arc::clone(&self.tokens), owner.clone(), revoked.clone());
+                let revoked = Revoked { at: now, by: by.clone() };
+                let (store, owner) = (Arc::clone(&self.tokens), owner.clone());
                 async move {
                     let ended_by = store.revoke(&owner, &id, &revoked).await?;
-                    Ok::<_, crate::error::PortError>(u64::from(ended_by.as_ref() == Some(&revoked.by)))
+                    Ok(u64::from(ended_by.as_ref() == Some(&revoked.by)))
                 }
             })
             .buffer_unordered(ROWS_AT_ONCE)
             .try_fold(0, |sum, one| std::future::ready(Ok(sum + one)))
-            .await?;
-        let mut ended_sessions = 0;
-        for session in sessions {
-            if session.ended_by.is_none() && self.tokens.end_session(user, &session.id, &revoked).await? {
-                ended_sessions += u64::from(is_live(session, now));
+            .await
+    }
+
+    /// Ends sessions, and counts those that were still live.
+    async fn end_rows(&self, rows: Vec<&SessionRow>, now: Epoch, by: &RevokedBy) -> PortResult<u64> {
+        let mut ended = 0;
+        for row in rows.into_iter().filter(|row| row.ended_by.is_none()) {
+            let revoked = Revoked { at: now, by: by.clone() };
+            if self.tokens.end_session(&row.user, &row.id, &revoked).await? {
+                ended += u64::from(is_live(row, now));
             }
         }
-        Ok(Ended { tokens: ended_tokens, sessions: ended_sessions })
+        Ok(ended)
     }
 
     /// Writes down what was ended. That it is ended does not depend on it; a failure is logged as an error, which rings.

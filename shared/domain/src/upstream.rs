@@ -110,9 +110,9 @@ pub trait Upstream: Send + Sync {
     async fn authorization_endpoint(&self) -> Result<String, UpstreamError>;
     /// Passes a grant on to the token endpoint. Never tried twice: a code or a rotated refresh token is good once.
     async fn token(&self, grant: &Form) -> Result<Issued, UpstreamError>;
-    /// Ends a token at the issuer (RFC 7009), as the client whose credentials are in the form. Tried again a few times.
+    /// Ends a token at the issuer (RFC 7009), as the client whose credentials are in the form. Tried again at most once.
     async fn revoke(&self, form: &Form) -> Result<(), UpstreamError>;
-    /// Whether the issuer answers at all, for `/health`-like questions. Short.
+    /// Whether the issuer answers at all, for `/health`.
     async fn reachable(&self) -> Result<(), UpstreamError>;
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::directory::User;
 use domain::identity::VerifiedUser;
 use domain::ids::RawToken;
-use domain::inspect::{Accepted, CannotTell, Inspected, Inspector};
+use domain::inspect::{Accepted, Active, CannotTell, Inspected, Inspector};
 use domain::permissions::Role;
 use domain::ports::Directory;
 use domain::time::Clock;
@@ -93,12 +93,15 @@ impl Callers {
 
     /// The calling user. A good token of somebody the directory does not know is a user without permissions.
     pub async fn user(&self, headers: &HeaderMap) -> Result<User, Problem> {
-        let (_, verified) = self.verified(headers).await?;
+        let (accepted, verified) = self.verified(headers).await?;
         let known = self.directory.user(&verified.user_id).await.map_err(|error| Problem::unavailable(&error))?;
         // Somebody the directory does not know has no permissions, whatever the token claims.
         let Some(mut user) = known else { return Ok(User::unknown(verified.user_id)) };
-        // Configuration may map a claim to roles; only names that mean something here are taken over.
-        user.roles.extend(verified.profile.roles.into_iter().filter(|role| Role::parse(role).is_some()));
+        // Configuration may map a claim of the token to roles; only names that mean something here are taken over. What
+        // else the issuer says of the user gives nothing here.
+        if let Active::Jwt(claims) = accepted.active {
+            user.roles.extend(claims.profile.roles.into_iter().filter(|role| Role::parse(role).is_some()));
+        }
         Ok(user)
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use domain::decision::Limits;
-use domain::settings::{Cache, CleanUp, Issuer, Mail, Queues, Tables};
+use domain::settings::{AuthorityKind, Cache, CleanUp, Endpoints, Issuer, Mail, Queues, SessionLimits, Tables};
+use http::Uri;
 
 /// A variable is missing or wrong. The function refuses to start.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,7 @@ pub fn clean_up() -> Result<CleanUp, ConfigError> {
 }
 
 /// The issuer: `OIDC_ISSUER`, `OIDC_JWKS_URI`, `OIDC_AUDIENCE`, `OIDC_REQUIRED_CLAIM`, `OIDC_SESSION_CLAIM`,
-/// `OIDC_ROLES_CLAIM`.
+/// `OIDC_ROLES_CLAIM`, and `OIDC_HS256_SECRET` if it signs with a secret that it shares with us.
 pub fn issuer() -> Result<Issuer, ConfigError> {
     let name = "OIDC_REQUIRED_CLAIM";
     let required_claim = match var(name) {
@@ -96,8 +97,78 @@ pub fn issuer() -> Result<Issuer, ConfigError> {
         required_claim,
         session_claim: var("OIDC_SESSION_CLAIM").unwrap_or_else(|| "sid".to_owned()),
         roles_claim: var("OIDC_ROLES_CLAIM"),
-        hs256_secret: None,
+        hs256_secret: var("OIDC_HS256_SECRET").map(hs256_secret).transpose()?,
     })
+}
+
+/// RFC 7518 §3.2: a key of at least the hash's size.
+fn hs256_secret(text: String) -> Result<Vec<u8>, ConfigError> {
+    const MIN_BYTES: usize = 32;
+    if text.len() < MIN_BYTES {
+        let problem = format!("is shorter than {MIN_BYTES} bytes");
+        return Err(ConfigError { name: "OIDC_HS256_SECRET", problem });
+    }
+    Ok(text.into_bytes())
+}
+
+/// Where the issuer's endpoints are, if its discovery document is not to say so: `OIDC_AUTHORIZATION_ENDPOINT`,
+/// `OIDC_TOKEN_ENDPOINT`, `OIDC_USERINFO_ENDPOINT`, `OIDC_REVOCATION_ENDPOINT`, `OIDC_AUTH_ME_ENDPOINT`.
+pub fn endpoints() -> Result<Endpoints, ConfigError> {
+    let address = |name| var(name).map(|text| address(name, text)).transpose();
+    Ok(Endpoints {
+        authorization: address("OIDC_AUTHORIZATION_ENDPOINT")?,
+        token: address("OIDC_TOKEN_ENDPOINT")?,
+        userinfo: address("OIDC_USERINFO_ENDPOINT")?,
+        revocation: address("OIDC_REVOCATION_ENDPOINT")?,
+        auth_me: address(AUTH_ME_ENDPOINT)?,
+    })
+}
+
+const AUTH_ME_ENDPOINT: &str = "OIDC_AUTH_ME_ENDPOINT";
+
+fn address(name: &'static str, text: String) -> Result<String, ConfigError> {
+    let uri = text.parse::<Uri>().ok();
+    match uri.as_ref().and_then(Uri::scheme_str) {
+        Some("http" | "https") => Ok(text),
+        _ => Err(ConfigError { name, problem: format!("{text:?} is no http or https address") }),
+    }
+}
+
+/// `OIDC_AUTHORITIES`: `userinfo`, `auth_me` or both, separated by commas, in the order they are asked; none by
+/// default. `auth_me` needs `OIDC_AUTH_ME_ENDPOINT`.
+pub fn authorities() -> Result<Vec<AuthorityKind>, ConfigError> {
+    authority_kinds(&var("OIDC_AUTHORITIES").unwrap_or_default(), var(AUTH_ME_ENDPOINT).is_some())
+}
+
+fn authority_kinds(list: &str, has_auth_me: bool) -> Result<Vec<AuthorityKind>, ConfigError> {
+    let wrong = |problem| Err(ConfigError { name: "OIDC_AUTHORITIES", problem });
+    let mut kinds = Vec::new();
+    for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let kind = match word {
+            "userinfo" => AuthorityKind::Userinfo,
+            "auth_me" if has_auth_me => AuthorityKind::AuthMe,
+            "auth_me" => return wrong(format!("auth_me needs {AUTH_ME_ENDPOINT}")),
+            other => return wrong(format!("{other:?} is neither userinfo nor auth_me")),
+        };
+        if kinds.contains(&kind) {
+            return wrong(format!("{word} is named twice"));
+        }
+        kinds.push(kind);
+    }
+    Ok(kinds)
+}
+
+/// How long sessions live: `SESSION_IDLE_SECONDS`, an hour by default, and `SESSION_ABSOLUTE_SECONDS`, 30 days.
+pub fn session_limits() -> Result<SessionLimits, ConfigError> {
+    let seconds = |name, default| positive(name, number(name, default)?);
+    Ok(SessionLimits {
+        idle: seconds("SESSION_IDLE_SECONDS", 3_600)?,
+        absolute: seconds("SESSION_ABSOLUTE_SECONDS", 30 * 24 * 3_600)?,
+    })
+}
+
+fn positive(name: &'static str, number: i64) -> Result<i64, ConfigError> {
+    if number > 0 { Ok(number) } else { Err(ConfigError { name, problem: format!("{number} is not positive") }) }
 }
 
 /// The cache: `REDIS_URL`, `REDIS_REPLICAS`, `REDIS_BUDGET_MILLIS`, `REDIS_IAM_USER` with `REDIS_IAM_CACHE`.
@@ -131,4 +202,51 @@ pub fn service() -> String {
     var("POWERTOOLS_SERVICE_NAME")
         .or_else(|| var("AWS_LAMBDA_FUNCTION_NAME"))
         .unwrap_or_else(|| "batch-logout".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The result, with the error as it would be printed.
+    fn told<T>(result: Result<T, ConfigError>) -> Result<T, String> {
+        result.map_err(|error| format!("{error} {error:?}"))
+    }
+
+    #[test]
+    fn a_shared_secret_of_less_than_32_bytes_is_refused_and_not_printed() {
+        assert_eq!(told(hs256_secret("x".repeat(32))), Ok(vec![b'x'; 32]));
+        assert!(told(hs256_secret("hush".repeat(7))).is_err_and(|text| !text.contains("hush")));
+    }
+
+    #[test]
+    fn authorities_are_asked_in_the_order_they_are_named() {
+        use AuthorityKind::{AuthMe, Userinfo};
+        assert_eq!(told(authority_kinds("", false)), Ok(vec![]));
+        assert_eq!(told(authority_kinds("userinfo", false)), Ok(vec![Userinfo]));
+        assert_eq!(told(authority_kinds(" auth_me, userinfo,", true)), Ok(vec![AuthMe, Userinfo]));
+    }
+
+    #[test]
+    fn unknown_and_repeated_authorities_are_refused_and_so_is_one_without_an_address() {
+        for (list, has_auth_me) in [("user_info", true), ("userinfo,userinfo", true), ("userinfo,auth_me", false)] {
+            assert!(authority_kinds(list, has_auth_me).is_err(), "{list}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_a_whole_address() {
+        for good in ["https://issuer.example/token", "http://127.0.0.1:8080/oauth2/token?x=1"] {
+            assert_eq!(told(address("X", good.to_owned())), Ok(good.to_owned()));
+        }
+        for bad in ["/token", "issuer.example/token", "ftp://issuer.example/", "a b"] {
+            assert!(address("X", bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sessions_live_for_a_positive_time() {
+        assert_eq!(told(positive("X", 1)), Ok(1));
+        assert!(positive("X", 0).is_err() && positive("X", -1).is_err());
+    }
 }

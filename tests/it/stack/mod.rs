@@ -5,6 +5,7 @@ mod cache;
 mod fuzz;
 mod kinds;
 mod roles;
+mod sign_in;
 mod slice;
 mod stores;
 

@@ -53,10 +53,18 @@ GET ~/jobs/{id}/affected-users| no such job                | 404  404  404  404 
 DELETE ~/jobs/{id}            | their own, finished        | 409  409  409  403  403  403  403  403  401
 DELETE ~/jobs/{id}            | another's, finished        | 409  409  409  403  403  403  403  403  401
 DELETE ~/jobs/{id}            | no such job                | 404  404  404  403  403  403  403  403  401
+GET /oauth/authorize          | no client                  | 400  400  400  400  400  400  400  400  400
+POST /oauth/token             | no client                  | 400  400  400  400  400  400  400  400  400
+GET /oauth/userinfo           |                            | 200  200  200  200  200  200  200  200  401
+POST /oauth/revoke            | no client                  | 401  401  401  401  401  401  401  401  401
+GET /api/v1/auth/sessions     |                            | 200  200  200  200  200  200  200  200  401
+DELETE /api/v1/auth/sessions/{id}| no such session         | 404  404  404  404  404  404  404  404  401
 POST /oauth/introspect        | no client's secret         | 401  401  401  401  401  401  401  401  401
 POST /oauth/token/validate    | no client's secret         | 401  401  401  401  401  401  401  401  401
 GET /openapi.json             |                            | 200  200  200  200  200  200  200  200  200
 GET /health                   |                            | 200  200  200  200  200  200  200  200  200
+POST /api/v1/auth/logout      | another sign-in of theirs  | 200  200  200  200  200  200  200  200  401
+POST /api/v1/auth/logout/all  | at the end                 | 200  200  200  200  200  200  200  200  401
 ";
 
 /// A row of the table.
@@ -90,6 +98,8 @@ struct Caller {
     id: UserId,
     job: JobId,
     token: Option<String>,
+    /// Of another sign-in, which is ended on the way.
+    spare: Option<String>,
 }
 
 /// What the calls are about. All of it is new, so that nobody else's rate limits or jobs are in the way.
@@ -173,8 +183,9 @@ impl World {
             if !["stranger", "nobody"].contains(&role) {
                 entities.push(Entity::User(known));
             }
-            let token = (role != "nobody").then(|| token(&mint, &id));
-            callers.push(Caller { role, id, job, token });
+            let sign_in = || (role != "nobody").then(|| token(&mint, &id));
+            let (token, spare) = (sign_in(), sign_in());
+            callers.push(Caller { role, id, job, token, spare });
         }
         let store = stack.store().await;
         for entity in entities {
@@ -216,8 +227,11 @@ impl World {
             ("POST", "~/emergency", _) => {
                 job_body(json!({ "confirm": "LOGOUT_ALL_USERS", "authorized_by": "the table of roles" }))
             }
+            ("POST", "/oauth/introspect" | "/oauth/revoke", _) => Some(json!({ "token": "x" })),
+            ("POST", "/oauth/token", _) => Some(json!({ "grant_type": "refresh_token", "refresh_token": "x" })),
+            ("POST", "/api/v1/auth/logout", _) => Some(json!({})),
             ("POST", "/oauth/token/validate", _) => Some(json!({ "access_token": "x" })),
-            ("DELETE", ..) => Some(json!({ "reason": "the table of roles is walked" })),
+            ("DELETE", "~/jobs/{id}", _) => Some(json!({ "reason": "the table of roles is walked" })),
             ("GET", "~/jobs", _) => return (format!("{path}?initiated_by={whose}"), None),
             _ => None,
         };
@@ -228,12 +242,17 @@ impl World {
     async fn ask(&self, caller: &Caller, row: &Row) -> String {
         let (path, body) = self.sends(caller, row);
         let mut request = Request::builder().method(row.method).uri(format!("{}{path}", self.stack.api_url));
-        if let Some(token) = &caller.token {
+        let token = if row.with.starts_with("another sign-in") { &caller.spare } else { &caller.token };
+        if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let is_form = ["/oauth/introspect", "/oauth/revoke"].contains(&row.path);
+        let body = body.map_or_else(Bytes::new, |body| {
+            Bytes::from(if is_form { serde_urlencoded::to_string(body).unwrap() } else { body.to_string() })
+        });
         if !body.is_empty() {
-            request = request.header("content-type", "application/json");
+            let kind = if is_form { "application/x-www-form-urlencoded" } else { "application/json" };
+            request = request.header("content-type", kind);
         }
         let answer = self.web.send(request.body(Full::new(body)).unwrap()).await.unwrap();
         let items = answer.json["items"].as_array();

@@ -50,7 +50,7 @@ async fn inspector(stack: &Stack) -> Inspector {
     let store = stack.store().await;
     Inspector {
         checker: Checker::new(stack.cache().await.unwrap(), store.clone(), clock.clone(), tests::fleet::LIMITS),
-        verifier: Arc::new(JwtVerifier::new(issuer, Http::new().unwrap(), clock.clone())),
+        verifier: Arc::new(JwtVerifier::new(issuer, Http::new(), clock.clone())),
         lookup: store,
         authorities: Arc::new([]),
         clock,

@@ -5,6 +5,8 @@ pub mod effective;
 pub mod emergency;
 pub mod functions;
 pub mod settle;
+pub mod sign_out;
+pub mod whole_check;
 
 use std::fmt;
 

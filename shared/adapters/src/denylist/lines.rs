@@ -22,8 +22,9 @@ pub fn write_variety(cutoff: &Cutoff) -> String {
     format!("{basis}{kinds}{service}{listed}")
 }
 
-fn corrupt(line: &str) -> PortError {
-    PortError::Corrupt { service: "Redis", cause: format!("{line:?} is no denylist entry") }
+/// Something that cannot be read.
+pub fn corrupt(what: &str) -> PortError {
+    PortError::Corrupt { service: "Redis", cause: format!("{what:?} is no denylist entry") }
 }
 
 fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
@@ -43,6 +44,9 @@ fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
     };
     let service_tokens = letters.next()? == 't';
     let listed_users = letters.next()? == 'l';
+    if words.next().is_some() {
+        return None;
+    }
     Some(Cutoff {
         scope: scope.clone(),
         basis,
@@ -54,16 +58,26 @@ fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
     })
 }
 
-/// Reads the lines of one scope. An unreadable line is an error, never "no cutoff".
-pub fn read_cutoffs(scope: &Scope, value: &str, into: &mut Vec<Cutoff>) -> PortResult<()> {
-    for line in value.lines() {
+/// The lines of a key. One that is there says something, and every line of it has an end.
+fn lines_of(value: &[u8]) -> PortResult<std::str::Lines<'_>> {
+    let text = str::from_utf8(value).ok().filter(|text| text.ends_with('\n'));
+    text.map(str::lines).ok_or_else(|| corrupt(&String::from_utf8_lossy(value)))
+}
+
+/// Reads the lines of one scope. What is unreadable is an error, never "no cutoff".
+pub fn read_cutoffs(scope: &Scope, value: &[u8], into: &mut Vec<Cutoff>) -> PortResult<()> {
+    for line in lines_of(value)? {
         into.push(read_cutoff(scope, line).ok_or_else(|| corrupt(line))?);
     }
     Ok(())
 }
 
 /// Reads the jobs that spare a user.
-pub fn read_spared(value: &str) -> PortResult<Vec<JobId>> {
-    let job = |line: &str| line.split(' ').next().and_then(|job| JobId::parse(job).ok()).ok_or_else(|| corrupt(line));
-    value.lines().map(job).collect()
+pub fn read_spared(value: &[u8]) -> PortResult<Vec<JobId>> {
+    let job = |line: &str| {
+        let (job, retires_at) = line.split_once(' ')?;
+        retires_at.parse::<i64>().ok()?;
+        JobId::parse(job).ok()
+    };
+    lines_of(value)?.map(|line| job(line).ok_or_else(|| corrupt(line))).collect()
 }

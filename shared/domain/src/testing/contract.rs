@@ -20,7 +20,7 @@ use crate::ids::{ClientId, GroupId, JobId, SessionId, TokenId, UserId};
 use crate::job::{Chunk, ChunkOutcome, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Statistics, Status};
 use crate::ports::{
     Applied, CLIENT_SHARDS, CacheAnswer, Created, DenylistCache, DenylistStore, Directory, Entry, FrozenJob, JobStore,
-    NewJob, RecordStore, Step, TokenStore,
+    NewJob, RecordStore, SignInStore, Step, TokenStore,
 };
 use crate::records::{
     ClientRecord, Entity, GroupRecord, IdKey, Key, MembershipKey, Record, SessionKey, SessionRecord, TokenKey,
@@ -30,7 +30,8 @@ use crate::time::Epoch;
 use crate::token::{Owner, Revoked, RevokedBy, TokenKind};
 
 pub use super::accepting::{accepting, cancelling, keys, lists};
-pub use super::vault::contract as vault;
+pub use super::signing_in::signing_in;
+pub use super::vault::{contract as vault, rotation as vault_rotation};
 
 fn id<T: TryFrom<String>>(text: impl Display) -> T
 where
@@ -484,6 +485,9 @@ pub async fn denylist_cache<C: DenylistCache>(cache: &C, run: &str, now: i64) {
         CacheAnswer::Incomplete => panic!("the marker is gone"),
     };
     assert_eq!(ask(&token).await, Answer::default());
+    cache.begin_rebuild(run).await.unwrap();
+    assert_eq!(cache.ask(&token).await.unwrap(), CacheAnswer::Incomplete, "CUT-5: not believed while it is rebuilt");
+    assert!(cache.finish_rebuild(run, "g1").await.unwrap());
     let all = cutoffs(run, now);
     cache.put_cutoffs(&all).await.unwrap();
     cache.put_cutoffs(&all[..2]).await.unwrap();
@@ -527,10 +531,11 @@ pub async fn cache_merges_like_the_domain<C: DenylistCache>(
 /// Runs all store suites on one store.
 pub async fn all_stores<S>(store: Arc<S>, run: &str, now: DateTime<Utc>)
 where
-    S: Directory + RecordStore + TokenStore + JobStore + DenylistStore + KeyStore + AuditLog,
+    S: Directory + RecordStore + TokenStore + SignInStore + JobStore + DenylistStore + KeyStore + AuditLog,
 {
     directory(store.as_ref(), &format!("{run}-d")).await;
     tokens(store.as_ref(), &format!("{run}-t")).await;
+    signing_in(store.as_ref(), &format!("{run}-g")).await;
     parts(store.as_ref(), &format!("{run}-p")).await;
     jobs(store.as_ref(), &format!("{run}-j"), now).await;
     accepting(store.as_ref(), &format!("{run}-a"), now).await;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use crate::decision::TokenFacts;
@@ -139,6 +141,15 @@ impl FakeIssuer {
             ("token_type".to_owned(), json!("Bearer")),
             ("expires_in".to_owned(), json!(ACCESS_LIFE)),
         ]);
+        if let (Some(user), true) = (&grant.user, self.habits.says_auth_time) {
+            // OpenID Connect Core §12.2: a refresh does not change when the sign-in was.
+            let mut claims = json!({ "sub": user, "auth_time": grant.at.0 });
+            if self.habits.says_sid {
+                claims["sid"] = json!(grant.sid);
+            }
+            let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+            body.insert("id_token".to_owned(), json!(format!("h.{claims}.s")));
+        }
         if with_refresh {
             let refresh = format!("refresh-{number}");
             state.refresh.insert(refresh.clone(), grant.clone());

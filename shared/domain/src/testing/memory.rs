@@ -34,6 +34,8 @@ struct State {
     clients: BTreeMap<ClientId, Client>,
     tokens: BTreeMap<Owner, BTreeMap<TokenId, TokenRow>>,
     sessions: BTreeMap<UserId, BTreeMap<SessionId, SessionRow>>,
+    /// The sessions of tokens that were issued through us.
+    own_sessions: HashMap<TokenId, SessionId>,
     /// Tokens that their issuer ended before they were ever written here.
     ended_early: HashMap<TokenId, Revoked>,
     versions: HashMap<String, i64>,
@@ -229,6 +231,7 @@ impl SignInStore for Memory {
         let mut state = self.up()?;
         for token in tokens {
             let mut row = token.clone();
+            state.own_sessions.extend(row.session.clone().map(|session| (row.id.clone(), session)));
             let early = state.ended_early.get(&row.id).cloned();
             let rows = state.tokens.entry(row.owner.clone()).or_default();
             row.revoked = rows.get(&row.id).and_then(|before| before.revoked.clone()).or(early);
@@ -303,6 +306,7 @@ fn upsert(state: &mut State, entity: &Entity) {
         }
         Entity::Token(token) => {
             let mut row = TokenRow::from(token);
+            row.session = state.own_sessions.get(&row.id).cloned().or(row.session);
             let early = state.ended_early.get(&row.id).cloned();
             let rows = state.tokens.entry(row.owner.clone()).or_default();
             if let Some(ours) = rows.get(&row.id).and_then(|before| before.revoked.clone()).or(early) {
@@ -687,7 +691,8 @@ impl DenylistCache for Memory {
         Ok(self.up()?.marker.as_deref() == Some(generation))
     }
     async fn begin_rebuild(&self, rebuild: &str) -> PortResult<()> {
-        self.up()?.rebuild = Some(rebuild.to_owned());
+        let mut state = self.up()?;
+        (state.rebuild, state.marker) = (Some(rebuild.to_owned()), None);
         Ok(())
     }
     async fn finish_rebuild(&self, rebuild: &str, generation: &str) -> PortResult<bool> {

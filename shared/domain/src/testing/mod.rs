@@ -5,6 +5,7 @@ pub mod contract;
 mod issuer;
 mod mailer;
 mod memory;
+mod signing_in;
 mod vault;
 
 use std::sync::Mutex;
