@@ -104,22 +104,22 @@ def package(folder):
         return sorted(threads.map(pack, functions))
 
 
-def outputs():
-    """The deployed stack's outputs."""
-    stacks = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
-    adopt_gateway_responses()
+def outputs(stack):
+    """A deployed stack's outputs."""
+    stacks = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    adopt_gateway_responses(stack)
     return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
 
-def adopt_gateway_responses():
+def adopt_gateway_responses(stack):
     """Puts the template's gateway responses through the API: the local AWS does not read them from the API's body."""
     cloudformation, apigateway = boto3.client("cloudformation"), boto3.client("apigateway")
-    template = cloudformation.get_template(StackName=STACK, TemplateStage="Processed")["TemplateBody"]
+    template = cloudformation.get_template(StackName=stack, TemplateStage="Processed")["TemplateBody"]
     template = json.loads(template) if isinstance(template, str) else template
     for name, resource in template["Resources"].items():
         if resource["Type"] != "AWS::ApiGateway::RestApi":
             continue
-        api = cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId=name)
+        api = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=name)
         api = api["StackResourceDetail"]["PhysicalResourceId"]
         stages = apigateway.get_stages(restApiId=api)["item"]
         responses = resource["Properties"]["Body"]["x-amazon-apigateway-gateway-responses"]

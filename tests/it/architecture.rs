@@ -79,6 +79,10 @@ fn every_sample_event_is_what_its_function_takes() {
                 "ingest" => bodies()
                     .iter()
                     .for_each(|body| assert!(domain::records::Record::parse(body).is_ok(), "{shown}: {body}")),
+                "authorizer" => {
+                    let request: authorizer::Request = serde_json::from_str(&text).unwrap();
+                    assert!(request.authorization().is_some() && !request.method_arn().is_empty(), "{shown}");
+                }
                 "scheduled" => assert!(serde_json::from_str::<scheduled::Task>(&text).is_ok(), "{shown}"),
                 _ => {
                     let request: serde_json::Value = serde_json::from_str(&text).unwrap();

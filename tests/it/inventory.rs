@@ -1,8 +1,10 @@
 //! Every place where a token is checked, and every way in which a token can be bad (`[CHECK-1]` to `[CHECK-3]`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use authorizer::NotAllowed;
 use axum::Router;
 use axum::routing::get;
 use base64::Engine as _;
@@ -17,6 +19,8 @@ use domain::testing::{Habits, Memory};
 use domain::time::Epoch;
 use domain::token::RevokedBy;
 use domain::upstream::{Authority, UpstreamError};
+use futures::future::BoxFuture;
+use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use tests::door::Door;
 use tests::environment::unique;
@@ -63,8 +67,8 @@ impl World {
     /// Everything that checks tokens.
     fn gates(&self) -> Vec<Gate> {
         let calls = self.operations().into_iter().filter_map(Operation::gate);
-        // Verifiers that are no calls of the API go here: one line each, a gate over `self.door.inspector()`.
-        let others: Vec<Gate> = vec![];
+        // Verifiers that are no calls of the API: one line each.
+        let others = [authorizer(&self.door)];
         calls.chain(others).collect()
     }
 
@@ -168,6 +172,26 @@ impl World {
     }
 }
 
+/// The authorizer of the company's other APIs (`[CHECK-4]`), asked as API Gateway asks it.
+fn authorizer(door: &Door<Memory, Memory>) -> Gate {
+    let (inspector, clock) = (door.inspector(), door.fleet.clock.clone());
+    let deps = authorizer::Deps { inspector, clock, budget: Duration::from_secs(20) };
+    let ask = move |token: String| -> BoxFuture<'static, Said> {
+        let deps = deps.clone();
+        Box::pin(async move {
+            let arn = "arn:aws:execute-api:us-east-1:123456789012:api/stage/GET/things";
+            let request = json!({ "methodArn": arn, "headers": { "Authorization": format!("Bearer {token}") } });
+            let request = serde_json::from_value(request).unwrap();
+            match authorizer::handle(LambdaEvent::new(request, Context::default()), &deps).await {
+                Ok(allowed) => Said::LetIn(serde_json::to_string(&allowed).unwrap()),
+                Err(NotAllowed::Refused) => Said::Refused,
+                Err(NotAllowed::CannotTell(_)) => Said::CannotTell,
+            }
+        })
+    };
+    Gate { name: "the authorizer".to_owned(), guard: Guard::Bearer, ask: Box::new(ask) }
+}
+
 /// Shows every token to every gate; what the gates said that was not expected.
 async fn not_said(expected: &[Said], gates: &[Gate], tokens: &[(String, String)]) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -201,7 +225,7 @@ const NONE: [String; 0] = [];
 async fn inventory_every_call_of_every_function_refuses_every_bad_token_and_takes_good_ones() {
     let world = World::new().await;
     let (gates, bad) = (world.gates(), world.bad().await);
-    assert!(gates.len() >= 17 && bad.len() >= 45, "{} gates, {} tokens", gates.len(), bad.len());
+    assert!(gates.len() >= 18 && bad.len() >= 45, "{} gates, {} tokens", gates.len(), bad.len());
     assert_eq!(not_said(&[Said::Refused], &gates, &bad).await, NONE);
     assert_eq!(shut(&world).await, NONE, "so that it is the tokens that are refused");
     let jobs = world.door.fleet.store.jobs_by_time(None, None, 100).await.unwrap();

@@ -5,6 +5,7 @@
 mod accepting;
 mod architecture;
 mod authorize;
+mod authorizer;
 mod cache_lost;
 mod contracts;
 mod group_logout;

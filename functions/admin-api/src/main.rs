@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, http::Http, inspector::inspector};
-use adapters::{ses::Ses, sqs::Sqs, upstream::Discovery, vault::SecretVault};
+use adapters::{oidc::JwtVerifier, ses::Ses, sqs::Sqs, upstream::Discovery, vault::SecretVault};
 use admin_api::{Deps, Outside, router};
 use domain::{check::Checker, source::SystemIds, time::SystemClock};
 use lambda_kit::{caller::Callers, config, telemetry};
@@ -21,7 +21,8 @@ async fn main() -> Result<(), lambda_http::Error> {
     let mailer = Arc::new(Ses::new(&aws, mail.from));
     tokio::join!(store.warm_up(), cache.warm_up());
     let checker = Checker::new(cache.clone(), store.clone(), clock.clone(), limits);
-    let inspector = inspector(issuer, &kinds, &discovery, store.clone(), checker, clock.clone());
+    let verifier = Arc::new(JwtVerifier::with_discovery(issuer.clone(), discovery.clone()));
+    let inspector = inspector(&issuer, &kinds, &discovery, verifier, store.clone(), checker, clock.clone());
     let callers = Callers { inspector, directory: store.clone(), clock: clock.clone() };
     let (ids, security_team) = (Arc::new(SystemIds), mail.security_team);
     let outside = Outside { cache, queue, vault, mailer, clock, ids, limits, security_team };

@@ -2,7 +2,9 @@
 use std::sync::Arc;
 
 use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, http::Http, inspector::inspector};
-use adapters::{upstream::Discovery, upstream::UpstreamClient, upstream::Userinfo, vault::SecretVault};
+use adapters::{
+    oidc::JwtVerifier, upstream::Discovery, upstream::UpstreamClient, upstream::Userinfo, vault::SecretVault,
+};
 use auth_api::{Deps, Outside, router};
 use domain::{check::Checker, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
@@ -19,7 +21,8 @@ async fn main() -> Result<(), lambda_http::Error> {
     let profiles = Arc::new(Userinfo::new(discovery.clone(), issuer.roles_claim.clone()));
     tokio::join!(store.warm_up(), cache.warm_up());
     let checker = Checker::new(cache.clone(), store.clone(), clock.clone(), limits);
-    let inspector = inspector(issuer, &kinds, &discovery, store.clone(), checker, clock.clone());
+    let verifier = Arc::new(JwtVerifier::with_discovery(issuer.clone(), discovery.clone()));
+    let inspector = inspector(&issuer, &kinds, &discovery, verifier, store.clone(), checker, clock.clone());
     let (upstream, ids) = (Arc::new(UpstreamClient::new(discovery)), Arc::new(SystemIds));
     let outside = Outside { inspector, upstream, profiles, cache, vault, clock, ids, limits, session_limits };
     lambda_http::run(router(Deps::new(&store, outside), &config::cors_origins())).await

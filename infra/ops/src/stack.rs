@@ -18,6 +18,10 @@ use crate::failure::{Context as _, Failure, Result};
 pub struct Stack {
     /// The API's root.
     pub api_url: String,
+    /// The function that checks tokens for other APIs.
+    pub authorizer: String,
+    /// The root of `infra/sample-api`, which it protects.
+    pub sample_api_url: String,
     /// The local AWS.
     pub endpoint_url: String,
     /// Its region.

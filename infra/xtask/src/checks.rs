@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use crate::failure::{Context, Failure, Result};
 use crate::settings::Settings;
 use crate::stack::{self, Ports};
-use crate::{process, tools, ui};
+use crate::{deploy, process, tools, ui};
 
 /// Runs every test on a running stack. Stops the stack afterwards if it was not running before.
 pub fn test(settings: &Settings, args: &[String]) -> Result<ExitCode> {
@@ -123,9 +123,12 @@ fn template(settings: &Settings) -> Result<()> {
     let sam = tools::sam(settings)?;
     let log = settings.logs().join("validate.log");
     ui::step("sam validate --lint", |_| {
-        let mut validate = Command::new(sam.program("sam"));
-        validate.args(["validate", "--lint", "--region", "us-east-1"]).current_dir(&settings.root);
-        validate.env("SAM_CLI_TELEMETRY", "0");
-        process::output(&mut validate, "sam validate --lint", &log).map(drop)
+        for template in ["template.yaml", deploy::SAMPLE] {
+            let mut validate = Command::new(sam.program("sam"));
+            validate.args(["validate", "--lint", "--region", "us-east-1", "--template-file", template]);
+            validate.current_dir(&settings.root).env("SAM_CLI_TELEMETRY", "0");
+            process::output(&mut validate, &format!("sam validate --lint of {template}"), &log)?;
+        }
+        Ok(())
     })
 }

@@ -21,6 +21,9 @@ pub const REGION: &str = "us-east-1";
 /// Both halves of the local AWS's root key.
 pub const KEY: &str = "test";
 const STACK: &str = "batch-logout";
+/// An API as another team writes it, behind this repository's authorizer.
+pub const SAMPLE: &str = "infra/sample-api/template.yaml";
+const SAMPLE_STACK: &str = "batch-logout-sample-api";
 const CODE: &str = "CodeUri: functions/";
 
 /// Builds every binary of the workspace, by the one command whose features equal the tests', so that nothing is
@@ -41,7 +44,9 @@ pub fn deploy(settings: &Settings, state: &mut State, aws: &Environment, sam: &E
     let template = fs::read_to_string(settings.root.join("template.yaml")).context("template.yaml")?;
     let functions = functions(&template);
     let parameters = parameters(state)?;
-    let stamp = stamp(settings, &template, &functions, &parameters)?;
+    let sample = settings.root.join(SAMPLE);
+    let sample_text = fs::read_to_string(&sample).context(SAMPLE)?;
+    let stamp = stamp(settings, &[&template, &sample_text], &functions, &parameters)?;
     if state.deployed.as_ref() == Some(&stamp) && state.outputs.is_some() {
         return Ok(());
     }
@@ -59,20 +64,41 @@ pub fn deploy(settings: &Settings, state: &mut State, aws: &Environment, sam: &E
     })?;
 
     ui::step("sam deploy", |bar| {
-        let mut deploy = Command::new(sam.program("sam"));
-        deploy.args(["deploy", "--template-file"]).arg(build.join("template.yaml"));
-        deploy.args(["--stack-name", STACK, "--region", REGION, "--s3-bucket", STACK]);
-        deploy.args(["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset"]);
-        deploy.args(["--no-progressbar", "--parameter-overrides"]).args(&parameters);
-        // Away from samconfig.toml, which is about AWS.
-        deploy.current_dir(&build).env("SAM_CLI_TELEMETRY", "0").env("SAM_CLI_POLL_DELAY", "0.3");
-        let deploy = on_local_aws(settings, state, &mut deploy);
-        process::logged(deploy, "sam deploy", &settings.logs().join("deploy.log"), |line| bar.set_message(short(line)))
+        let packaged = build.join("template.yaml");
+        sam_deploy(settings, state, sam, (STACK, &packaged), &parameters, |line| bar.set_message(short(line)))
     })?;
-    let outputs = helper(settings, state, aws, "outputs", &[])?;
+    let outputs = helper(settings, state, aws, "outputs", &[Path::new(STACK)])?;
+    let authorizer = outputs["AuthorizerFunctionArn"].as_str().unwrap_or_default();
+    ui::step("sam deploy the sample API", |bar| {
+        let parameters = [format!("AuthorizerArn={authorizer}")];
+        sam_deploy(settings, state, sam, (SAMPLE_STACK, &sample), &parameters, |line| bar.set_message(short(line)))
+    })?;
+    let sample_outputs = helper(settings, state, aws, "outputs", &[Path::new(SAMPLE_STACK)])?;
     state.outputs = outputs.as_object().cloned();
+    state.sample_outputs = sample_outputs.as_object().cloned();
     state.deployed = Some(stamp);
     state.save(settings)
+}
+
+/// Deploys a template as a stack of this name.
+fn sam_deploy(
+    settings: &Settings,
+    state: &State,
+    sam: &Environment,
+    (stack, template): (&str, &Path),
+    parameters: &[String],
+    show: impl Fn(&str),
+) -> Result<()> {
+    let mut deploy = Command::new(sam.program("sam"));
+    deploy.args(["deploy", "--template-file"]).arg(template);
+    deploy.args(["--stack-name", stack, "--region", REGION, "--s3-bucket", STACK]);
+    deploy.args(["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset"]);
+    deploy.args(["--no-progressbar", "--parameter-overrides"]).args(parameters);
+    // Away from samconfig.toml, which is about AWS.
+    deploy.current_dir(settings.local.join("build"));
+    deploy.env("SAM_CLI_TELEMETRY", "0").env("SAM_CLI_POLL_DELAY", "0.3");
+    let deploy = on_local_aws(settings, state, &mut deploy);
+    process::logged(deploy, "sam deploy", &settings.logs().join(format!("deploy-{stack}.log")), show)
 }
 
 /// Runs `infra/local/stack.py` with the local AWS's Python.
@@ -147,9 +173,9 @@ fn parameters(state: &State) -> Result<Vec<String>> {
 }
 
 /// Changes when the deployment would.
-fn stamp(settings: &Settings, template: &str, functions: &[String], parameters: &[String]) -> Result<String> {
+fn stamp(settings: &Settings, templates: &[&str], functions: &[String], parameters: &[String]) -> Result<String> {
     let mut hasher = DefaultHasher::new();
-    (template, parameters).hash(&mut hasher);
+    (templates, parameters).hash(&mut hasher);
     for name in functions {
         let binary = settings.binaries().join(name);
         let about = fs::metadata(&binary).context(binary.display())?;

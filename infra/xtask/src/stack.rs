@@ -220,12 +220,18 @@ fn local_aws(settings: &Settings, state: &State, aws: &Environment) -> Result<Co
 /// Writes `stack.json`, the one thing tests and tools know about the stack.
 fn describe(settings: &Settings, state: &State) -> Result<()> {
     let outputs = Value::Object(state.outputs.clone().unwrap_or_default());
+    let sample = Value::Object(state.sample_outputs.clone().unwrap_or_default());
     let identity = state.identity.clone().unwrap_or_default();
     let text = |name: &str| outputs[name].as_str().unwrap_or_default().to_owned();
+    let api_url = |outputs: &Value| {
+        format!("{}/restapis/{}/live/_user_request_", state.endpoint(), outputs["ApiId"].as_str().unwrap_or_default())
+    };
     let pool = identity["user_pool_id"].as_str().unwrap_or_default();
     let signing_key = settings.local.join(format!("aws/cognito-pool-keys/{pool}-access.pem"));
     let stack = json!({
-        "api_url": format!("{}/restapis/{}/live/_user_request_", state.endpoint(), text("ApiId")),
+        "api_url": api_url(&outputs),
+        "authorizer": text("AuthorizerFunctionArn"),
+        "sample_api_url": api_url(&sample),
         "endpoint_url": state.endpoint(),
         "region": deploy::REGION,
         // The local AWS's root; it checks every other key's rights.

@@ -25,6 +25,8 @@ pub struct State {
     pub deployed: Option<String>,
     /// The deployment's outputs.
     pub outputs: Option<Map<String, Value>>,
+    /// Those of the sample API.
+    pub sample_outputs: Option<Map<String, Value>>,
     /// Whether the demo company is loaded.
     pub company: bool,
 }
@@ -43,6 +45,7 @@ impl State {
             identity: value["identity"].is_object().then(|| value["identity"].clone()),
             deployed: value["deployed"].as_str().map(str::to_owned),
             outputs: value["outputs"].as_object().cloned(),
+            sample_outputs: value["sample_outputs"].as_object().cloned(),
             company: value["company"] == json!(true),
         }
     }
@@ -57,6 +60,7 @@ impl State {
             "identity": self.identity,
             "deployed": self.deployed,
             "outputs": self.outputs,
+            "sample_outputs": self.sample_outputs,
             "company": self.company,
         });
         write(settings, "state.json", &value)

@@ -2,27 +2,46 @@
 
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 
-/// Loads the configuration that every client of a function shares. The SDK has no operation time-out by default:
-/// without one a lost packet would hold a request until the function itself is ended.
-pub async fn config() -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
+/// The SDK has no operation time-out by default: without one a lost packet would hold a request until the function
+/// itself is ended.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
         .operation_attempt_timeout(Duration::from_secs(5))
         .operation_timeout(Duration::from_secs(15))
-        .build();
+        .build()
+}
+
+/// Loads the configuration that every client of a function shares.
+pub async fn config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
-        .timeout_config(timeouts)
+        .timeout_config(timeouts())
         .retry_config(RetryConfig::standard().with_max_attempts(4))
         .load()
         .await
 }
 
-/// The same for a local stack: its address and its made-up credentials.
+/// The same for a function that must be small and start fast: region and credentials as Lambda puts them into the
+/// environment. Files, other services and roles to assume are neither looked for nor linked.
+pub fn environment(region: String, endpoint_url: Option<String>) -> SdkConfig {
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+        .timeout_config(timeouts())
+        .retry_config(RetryConfig::standard().with_max_attempts(4));
+    config.set_endpoint_url(endpoint_url);
+    config.build()
+}
+
+/// [`config`] for a local stack: its address and its made-up credentials.
 pub async fn local(endpoint: &str, region: &str, key_id: &str, secret: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .endpoint_url(endpoint)

@@ -34,17 +34,18 @@ fn authorities(
 
 /// The check of an issuer's tokens.
 pub fn inspector<L: TokenLookup + 'static>(
-    issuer: Issuer,
+    issuer: &Issuer,
     kinds: &[AuthorityKind],
     discovery: &Arc<Discovery>,
+    verifier: Arc<JwtVerifier>,
     lookup: Arc<L>,
     checker: Checker,
     clock: Arc<dyn Clock>,
 ) -> Inspector {
     Inspector {
         checker,
-        authorities: authorities(kinds, &issuer, discovery, &clock),
-        verifier: Arc::new(JwtVerifier::with_discovery(issuer, discovery.clone())),
+        authorities: authorities(kinds, issuer, discovery, &clock),
+        verifier,
         lookup: Arc::new(Remembered::new(lookup, clock.clone())),
         clock,
     }

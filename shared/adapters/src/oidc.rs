@@ -64,6 +64,11 @@ impl JwtVerifier {
         Self { issuer, discovery, keys }
     }
 
+    /// Fetches the keys, so that the first token does not wait for them. Whether it succeeds does not matter yet.
+    pub async fn warm_up(&self) {
+        let _ = self.keys.get(|_| true, self.fetch()).await;
+    }
+
     fn form<'a>(&self, token: &'a RawToken) -> Result<Form<'a>, VerifyError> {
         form::read(&self.issuer, token, Epoch::from(self.discovery.clock.now()))
     }

@@ -12,7 +12,7 @@ use domain::time::Clock;
 use domain::token::TokenKind;
 use http::{HeaderMap, header};
 
-use crate::metrics::{self, Unit};
+use crate::checked;
 use crate::problem::Problem;
 
 /// RFC 6750 §3: no credentials were sent, so that no error is named.
@@ -54,7 +54,11 @@ impl From<Stopped> for Problem {
 
 /// The token of an `Authorization: Bearer` header.
 pub fn bearer(headers: &HeaderMap) -> Option<RawToken> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    bearer_token(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
+}
+
+/// The token in the value of an `Authorization` header (RFC 6750 §2.1).
+pub fn bearer_token(value: &str) -> Option<RawToken> {
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| RawToken::new(token))
@@ -64,13 +68,7 @@ impl Callers {
     /// Checks any token, and reports what there is to report.
     pub async fn inspect(&self, token: &RawToken) -> Result<Inspected, CannotTell> {
         let inspected = self.inspector.inspect(token).await?;
-        if let Some(degraded) = &inspected.degraded {
-            tracing::warn!(?degraded, "the denylist was asked the slow way");
-            metrics::emit(self.clock.as_ref(), "DegradedChecks", Unit::Count, 1, &[]);
-        }
-        if let Err(why) = &inspected.verdict {
-            tracing::info!(?why, "a token is not good");
-        }
+        checked::report(self.clock.as_ref(), &inspected);
         Ok(inspected)
     }
 

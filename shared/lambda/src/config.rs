@@ -31,6 +31,16 @@ fn number<T: std::str::FromStr>(name: &'static str, default: T) -> Result<T, Con
     }
 }
 
+/// The region, as Lambda says it: `AWS_REGION`.
+pub fn region() -> Result<String, ConfigError> {
+    required("AWS_REGION")
+}
+
+/// The address of AWS, where it is not AWS's own: `AWS_ENDPOINT_URL`.
+pub fn aws_endpoint() -> Option<String> {
+    var("AWS_ENDPOINT_URL")
+}
+
 /// The five tables: `TOKENS_TABLE`, `DIRECTORY_TABLE`, `JOBS_TABLE`, `DENYLIST_TABLE`, `AUDIT_TABLE`.
 pub fn tables() -> Result<Tables, ConfigError> {
     Ok(Tables {

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod caller;
+pub mod checked;
 pub mod config;
 pub mod cors;
 pub mod json;

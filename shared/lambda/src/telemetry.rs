@@ -1,6 +1,6 @@
 //! Structured JSON logs with the keys of Lambda Powertools.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -8,7 +8,9 @@ use crate::config;
 
 /// Starts logging. Call once, first thing in `main`.
 pub fn init() {
-    let filter = EnvFilter::try_new(config::log_level()).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Levels by target are all that is asked for; `EnvFilter` would bring a regular-expression engine into every binary.
+    let filter: Targets =
+        config::log_level().parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let mut layer = json_subscriber::JsonLayer::stdout();
     layer.with_timer("timestamp", tracing_subscriber::fmt::time::SystemTime);
     layer.with_level("level");

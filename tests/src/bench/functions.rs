@@ -9,7 +9,7 @@ use crate::function::Function;
 use crate::redis_server::RedisServer;
 use crate::store::{Store, variables};
 
-const FUNCTIONS: [&str; 6] = ["admin-api", "auth-api", "plan-job", "revoke-chunk", "ingest", "scheduled"];
+const FUNCTIONS: [&str; 7] = ["authorizer", "admin-api", "auth-api", "plan-job", "revoke-chunk", "ingest", "scheduled"];
 const FLOOR: &str = "hello-world";
 const STARTS: usize = 15;
 

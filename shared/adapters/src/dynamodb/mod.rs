@@ -31,6 +31,7 @@ mod directory;
 mod item;
 mod jobs;
 mod keys;
+pub mod lazy;
 mod records;
 mod tokens;
 

@@ -343,7 +343,7 @@ async fn id_tokens_refresh_tokens_and_logout_tokens_are_no_access_tokens() {
         stage.accepts(&key.sign_as(&json!({"alg": "ES256", "kid": "e", "typ": typ}), &access(json!({})))).await;
     }
     for changes in [json!({"nonce": "n"}), json!({"at_hash": "h"})] {
-        assert_eq!(stage.refusal(&key.sign(&access(changes))).await, "an ID token is no access token");
+        assert_eq!(stage.verifier.verify(&key.sign(&access(changes))).await, Err(VerifyError::IdToken));
     }
     let others = [
         json!({"typ": "Refresh"}),
