@@ -4,13 +4,21 @@
 
 mod accepting;
 mod architecture;
+mod authorize;
 mod authorizer;
 mod cache_lost;
 mod contracts;
 mod group_logout;
+mod inventory;
 mod killed_worker;
 mod planner_memory;
 mod redis_faults;
 mod refresh_race;
+mod rfc_6749;
+mod rfc_6750;
+mod rfc_7009;
+mod rfc_7662;
+mod routes;
 mod selectors;
+mod sessions;
 mod stack;

@@ -19,9 +19,7 @@ use domain::testing::{Habits, Memory};
 use domain::time::Clock as _;
 use domain::upstream::{Authority, Upstream};
 use http::{Request, StatusCode};
-use http_body_util::BodyExt as _;
 use lambda_kit::caller::Callers;
-use serde_json::Value;
 use tests::door::{Answer, CLIENT, Door, SESSION_LIMITS, session_of};
 use tests::fleet::LIMITS;
 use tests::rail::{Dice, Rail, Weather, interleave};
@@ -81,10 +79,7 @@ fn by_rail(door: &Door<Memory, Memory>, weather: &Arc<Weather>) -> Router {
 }
 
 async fn send(router: &Router, request: Request<Body>) -> Answer {
-    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    Answer { status: parts.status, headers: parts.headers, body }
+    Answer::of(router.clone().oneshot(request).await.unwrap()).await
 }
 
 fn form(path: &str, fields: &[(&str, &str)]) -> Request<Body> {

@@ -1,10 +1,13 @@
-//! The users' door over any fleet: `auth-api` in this process, with an issuer in memory, called as clients call it.
+//! The doors over any fleet: `auth-api` and `admin-api` in this process, with an issuer in memory, called as clients
+//! call them.
 
 use std::sync::Arc;
 
 use auth_api::Deps;
 use axum::Router;
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use domain::directory::secret_hash;
 use domain::ids::{ClientId, SessionId, UserId};
@@ -18,22 +21,34 @@ use domain::sign_out::SignOuts;
 use domain::testing::{FakeIssuer, Habits, Memory};
 use domain::time::Epoch;
 use domain::upstream::{Authority, Upstream};
-use http::{HeaderMap, Request, StatusCode};
+use domain::vault::Vault;
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use lambda_kit::caller::Callers;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::fleet::{AllPorts, Fleet};
+use crate::fleet::{AllPorts, Fleet, LIMITS};
 
 /// How long sessions live in tests.
 pub const SESSION_LIMITS: SessionLimits = SessionLimits { idle: 3_600, absolute: 8 * 3_600 };
 /// The client of the tests; it has no secret.
 pub const CLIENT: &str = "app";
+/// What users' programs call themselves.
+pub const BROWSER: &str = "Browser/1.0 (a laptop)";
 /// A client with [`SECRET`] that may ask about tokens.
 pub const RESOURCE: &str = "resource";
 /// Its secret. Clients often send such characters as they are.
 pub const SECRET: &str = "s3cret+with/100%:";
+/// A client with [`SECRET`] that may not ask about tokens.
+pub const BACKEND: &str = "backend";
+/// Another client without a secret.
+pub const OTHER: &str = "other";
+
+/// The `Authorization` header of a client, both parts as they are.
+pub fn basic(id: &str, secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
+}
 
 /// An answer.
 #[derive(Debug)]
@@ -44,9 +59,31 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body; null if it is no JSON.
     pub body: Value,
+    /// The body as it came.
+    pub raw: String,
 }
 
 impl Answer {
+    /// Reads an answer.
+    pub async fn of(answer: Response<Body>) -> Self {
+        let (parts, body) = answer.into_parts();
+        let raw = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
+        let body = serde_json::from_str(&raw).unwrap_or(Value::Null);
+        Self { status: parts.status, headers: parts.headers, body, raw }
+    }
+
+    /// A header, empty if it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The cookies it sets, as a browser sends them back.
+    pub fn cookies(&self) -> String {
+        let lines = self.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
+        let kept = lines.filter(|line| !line.ends_with("Max-Age=0")).map(|line| line.split(';').next().unwrap());
+        kept.collect::<Vec<_>>().join("; ")
+    }
+
     /// A member of the body as text.
     pub fn text(&self, member: &str) -> String {
         self.body[member].as_str().unwrap_or_else(|| panic!("{member} is missing in {self:?}")).to_owned()
@@ -59,6 +96,12 @@ pub struct Door<S, C> {
     pub fleet: Fleet<S, C>,
     /// The issuer.
     pub issuer: Arc<FakeIssuer>,
+    /// What grants are passed on to: the issuer, unless a test puts another in its place.
+    pub upstream: Arc<dyn Upstream>,
+    /// What verifies JWTs: the issuer, unless a test puts another in its place.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// What seals: the fleet's, unless a test puts another in its place.
+    pub vault: Arc<dyn Vault>,
     /// Who at the issuer vouches for tokens before they are taken at their word.
     pub authorities: Arc<[Arc<dyn Authority>]>,
 }
@@ -77,7 +120,8 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
     /// A door over these stores.
     pub fn over(fleet: Fleet<S, C>, habits: Habits) -> Self {
         let issuer = Arc::new(FakeIssuer::new(habits, fleet.clock.clone()));
-        Self { fleet, issuer, authorities: Arc::new([]) }
+        let vault = fleet.vault.clone();
+        Self { fleet, upstream: issuer.clone(), verifier: issuer.clone(), issuer, vault, authorities: Arc::new([]) }
     }
 
     /// Writes the clients of the tests.
@@ -90,8 +134,12 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
                 may_introspect,
             })
         };
-        for client in [client(CLIENT, None, false), client(RESOURCE, Some(SECRET), true), client("other", None, false)]
-        {
+        for client in [
+            client(CLIENT, None, false),
+            client(RESOURCE, Some(SECRET), true),
+            client(BACKEND, Some(SECRET), false),
+            client(OTHER, None, false),
+        ] {
             self.fleet.store.apply(&Record::upsert(1, client)).await.unwrap();
         }
     }
@@ -110,7 +158,7 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
     pub fn inspector(&self) -> Inspector {
         Inspector {
             checker: self.fleet.checker(),
-            verifier: self.issuer.clone() as Arc<dyn TokenVerifier>,
+            verifier: self.verifier.clone(),
             lookup: self.fleet.store.clone(),
             authorities: self.authorities.clone(),
             clock: self.fleet.clock.clone(),
@@ -122,7 +170,7 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
         Sessions {
             store: self.fleet.store.clone(),
             tokens: self.fleet.store.clone(),
-            vault: self.fleet.vault.clone(),
+            vault: self.vault.clone(),
             clock: self.fleet.clock.clone(),
             ids: self.fleet.ids.clone(),
             limits: SESSION_LIMITS,
@@ -133,7 +181,7 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
     pub fn sign_ins(&self) -> SignIns {
         SignIns {
             inspector: self.inspector(),
-            upstream: self.issuer.clone() as Arc<dyn Upstream>,
+            upstream: self.upstream.clone(),
             profiles: self.issuer.clone() as Arc<dyn Authority>,
             sessions: self.sessions(),
             store: self.fleet.store.clone(),
@@ -144,26 +192,47 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
         }
     }
 
-    /// The function's own router.
+    /// Who calls.
+    pub fn callers(&self) -> Callers {
+        Callers { inspector: self.inspector(), directory: self.fleet.store.clone(), clock: self.fleet.clock.clone() }
+    }
+
+    /// The router of `auth-api`.
     pub fn router(&self) -> Router {
-        let callers = Callers {
-            inspector: self.inspector(),
-            directory: self.fleet.store.clone(),
-            clock: self.fleet.clock.clone(),
+        let deps = Deps {
+            callers: self.callers(),
+            sign_ins: self.sign_ins(),
+            vault: self.vault.clone(),
+            seen: Arc::default(),
         };
-        auth_api::router(
-            Deps { callers, sign_ins: self.sign_ins(), vault: self.fleet.vault.clone(), seen: Arc::default() },
-            &[],
-        )
+        auth_api::router(deps, &[])
+    }
+
+    /// The router of `admin-api`, over the same stores and the same check.
+    pub fn admin_router(&self) -> Router {
+        let outside = admin_api::Outside {
+            cache: self.fleet.cache.clone(),
+            queue: self.fleet.queue.clone(),
+            vault: self.vault.clone(),
+            mailer: self.fleet.mailer.clone(),
+            clock: self.fleet.clock.clone(),
+            ids: self.fleet.ids.clone(),
+            limits: LIMITS,
+            security_team: None,
+        };
+        admin_api::router(admin_api::Deps::new(&self.fleet.store, self.callers(), outside), &[])
     }
 
     /// Sends a request.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let answer = self.router().oneshot(request).await.unwrap();
-        let (parts, body) = answer.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer::of(self.router().oneshot(request).await.unwrap()).await
+    }
+
+    /// Fetches a page, without a token.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = Request::get(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.send(request.body(Body::empty()).unwrap()).await
     }
 
     /// Posts a form.
@@ -204,18 +273,38 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
 
     /// Signs a user in who proved to be there at a moment.
     pub async fn sign_in_at(&self, user: &str, at: Epoch) -> Answer {
-        let (user, client) = (UserId::parse(user).unwrap(), ClientId::parse(CLIENT).unwrap());
-        let code = self.issuer.code(&user, &client, at);
-        let fields = [("grant_type", "authorization_code"), ("code", &code), ("client_id", CLIENT)];
-        self.form("/oauth/token", &fields, &[("user-agent", "브라우저 🙂")]).await
+        self.exchange(CLIENT, user, at, &[], &[]).await
+    }
+
+    /// Exchanges a code of a user who proved to be there at a moment, as a client, with more fields and headers.
+    pub async fn exchange(
+        &self,
+        client: &str,
+        user: &str,
+        at: Epoch,
+        fields: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let code = self.issuer.code(&UserId::parse(user).unwrap(), &ClientId::parse(client).unwrap(), at);
+        let grant = [("grant_type", "authorization_code"), ("code", &code), ("client_id", client)];
+        let mut headers = headers.to_vec();
+        if !headers.iter().any(|(name, _)| *name == "user-agent") {
+            headers.push(("user-agent", BROWSER));
+        }
+        self.form("/oauth/token", &[&grant, fields].concat(), &headers).await
+    }
+
+    /// Signs a user in now, at a client.
+    pub async fn sign_in_to(&self, client: &str, user: &str) -> Answer {
+        use domain::time::Clock as _;
+        let answer = self.exchange(client, user, self.fleet.clock.now().into(), &[], &[]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer
     }
 
     /// Signs a user in now.
     pub async fn sign_in(&self, user: &str) -> Answer {
-        use domain::time::Clock as _;
-        let answer = self.sign_in_at(user, self.fleet.clock.now().into()).await;
-        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-        answer
+        self.sign_in_to(CLIENT, user).await
     }
 
     /// Refreshes.

@@ -15,6 +15,7 @@ pub mod environment;
 pub mod estate;
 pub mod fleet;
 pub mod function;
+pub mod inventory;
 pub mod mint;
 pub mod openapi;
 pub mod proxy;

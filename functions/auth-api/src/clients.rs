@@ -60,7 +60,7 @@ pub fn credentials(headers: &HeaderMap, form: &Form) -> Result<Option<Credential
     let invalid = |_| OauthError::InvalidRequest("client_id is no client's id.");
     let named = form.get("client_id").map(ClientId::parse).transpose().map_err(invalid)?;
     let secret = form.get("client_secret");
-    let Some(basic) = basic(headers) else {
+    let Some(basic) = basic(headers)? else {
         let secret = secret.map(|secret| Secret { sent: secret.to_owned(), decoded: secret.to_owned() });
         return Ok(named.map(|id| Credentials { id, secret }));
     };
@@ -70,12 +70,19 @@ pub fn credentials(headers: &HeaderMap, form: &Form) -> Result<Option<Credential
     Ok(Some(basic))
 }
 
-fn basic(headers: &HeaderMap) -> Option<Credentials> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = value.split_once(' ')?;
+/// What the client says by HTTP Basic, if it tries to. What cannot be read is wrong rather than nothing: what the form
+/// says must not make up for it.
+fn basic(headers: &HeaderMap) -> Result<Option<Credentials>, OauthError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let value = String::from_utf8_lossy(value.as_bytes());
+    let (scheme, encoded) = value.split_once(' ').unwrap_or((&value, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+        return Ok(None);
     }
+    read_basic(encoded).map(Some).ok_or(OauthError::InvalidClient)
+}
+
+fn read_basic(encoded: &str) -> Option<Credentials> {
     let sent = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = sent.split_once(':')?;
     // RFC 6749 §2.3.1: both are form-encoded first.

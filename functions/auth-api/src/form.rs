@@ -1,11 +1,14 @@
 //! Parameters of OAuth requests: a form, or the same in JSON where the sources have it so. Each may come once
 //! (RFC 6749 §3.1, §3.2), and an empty one counts as left out.
 
+use std::fmt;
+
 use axum::extract::Request;
 use domain::upstream::Form;
 use http::header;
 use lambda_kit::json::{is_media_type, read_body};
-use serde_json::{Map, Value};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
 use crate::oauth_error::OauthError;
 
@@ -56,7 +59,7 @@ async fn read_form(request: Request) -> Result<Form, OauthError> {
 async fn read_json(request: Request) -> Result<Form, OauthError> {
     let authorization = authorization(&request);
     let body = read_body(request).await.map_err(|_| OauthError::TooLarge)?;
-    let members: Map<String, Value> =
+    let Members(members) =
         serde_json::from_slice(&body).map_err(|_| OauthError::InvalidRequest("The body is not a JSON object."))?;
     let text = |(name, value): (String, Value)| match value {
         Value::String(text) => Some(Ok((name, text))),
@@ -64,6 +67,33 @@ async fn read_json(request: Request) -> Result<Form, OauthError> {
         _ => Some(Err(OauthError::InvalidRequest("Every member must be a text."))),
     };
     once_each(members.into_iter().filter_map(text).collect::<Result<_, _>>()?, authorization)
+}
+
+/// The members of a JSON object, each as often as it came: a map would keep the last of a name without a word.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = object.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
 }
 
 fn once_each(fields: Vec<(String, String)>, authorization: Option<String>) -> Result<Form, OauthError> {

@@ -94,20 +94,20 @@ async fn end(
 ) -> Result<Response, Problem> {
     let all = asked.logout_all_devices;
     let sign_outs = &deps.sign_ins.sign_outs;
+    let meant = session_meant(deps, accepted, user, named).await.map_err(|error| Problem::undone(&error))?;
+    // Before the token that the caller needs to ask again should this fail; what follows is tried in any case.
+    let refresh = match asked.refresh_token {
+        Some(token) => end_refresh(deps, user, &token, meant.as_ref()).await,
+        None => Ok((Ended::default(), AtIssuer::NotAsked)),
+    };
     let ended = if all {
         sign_outs.everything(&user.user_id, &RevokedBy::User).await
     } else {
-        end_this(deps, accepted, user, named).await
+        end_this(deps, accepted, user, meant).await
     };
     let mut ended = ended.map_err(|error| Problem::undone(&error))?;
-    let upstream = match asked.refresh_token {
-        Some(token) => {
-            let (more, upstream) = end_refresh(deps, user, &token).await.map_err(|error| Problem::undone(&error))?;
-            ended += more;
-            upstream
-        }
-        None => AtIssuer::NotAsked,
-    };
+    let (more, upstream) = refresh.map_err(|error| Problem::undone(&error))?;
+    ended += more;
     let metadata = serde_json::json!({
         "logout_all_devices": all, "tokens": ended.tokens, "sessions": ended.sessions, "upstream": upstream,
     });
@@ -137,10 +137,10 @@ async fn end_this(
     deps: &Deps,
     accepted: &Accepted,
     user: &VerifiedUser,
-    named: Option<SessionId>,
+    session: Option<SessionId>,
 ) -> PortResult<Ended> {
     let (sign_outs, token) = (&deps.sign_ins.sign_outs, &accepted.active);
-    if let Some(session) = session_meant(deps, accepted, user, named).await? {
+    if let Some(session) = session {
         let last = Some((token.id(), token.expires_at()));
         return sign_outs.session(&user.user_id, &session, &RevokedBy::User, last).await;
     }
@@ -156,7 +156,7 @@ pub async fn session_of(deps: &Deps, accepted: &Accepted, user: &VerifiedUser) -
     Ok(row.and_then(|row| row.session).or_else(|| accepted.active.session().cloned()))
 }
 
-/// The session that a caller means: the named one if it is the caller's own, else the token's.
+/// The session that a caller means: the named one if it is the caller's own and was not ended, else the token's.
 pub async fn session_meant(
     deps: &Deps,
     accepted: &Accepted,
@@ -164,22 +164,36 @@ pub async fn session_meant(
     named: Option<SessionId>,
 ) -> PortResult<Option<SessionId>> {
     if let Some(named) = named
-        && deps.sign_ins.tokens.session(&user.user_id, &named).await?.is_some()
+        && let Some(row) = deps.sign_ins.tokens.session(&user.user_id, &named).await?
+        && row.ended_by.is_none()
     {
         return Ok(Some(named));
     }
     session_of(deps, accepted, user).await
 }
 
-/// Ends a refresh token of the caller's, here and at the issuer. Another's is left alone, and so is what is none.
-async fn end_refresh(deps: &Deps, user: &VerifiedUser, token: &str) -> PortResult<(Ended, AtIssuer)> {
+/// Ends a refresh token of the caller's, here and at the issuer, and with it its sign-in (`[OAUTH-2]`), unless that is
+/// the one meant, which is ended in any case. Another's is left alone, and so is what is none.
+async fn end_refresh(
+    deps: &Deps,
+    user: &VerifiedUser,
+    token: &str,
+    meant: Option<&SessionId>,
+) -> PortResult<(Ended, AtIssuer)> {
     let row = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(&RawToken::new(token))).await?;
     let own = row.filter(|row| row.kind == TokenKind::Refresh && row.owner.user() == Some(&user.user_id));
     let Some(row) = own else { return Ok((Ended::default(), AtIssuer::NotAsked)) };
-    let ended = deps.sign_ins.sign_outs.token(&row.owner, &row.id, row.expires_at, &RevokedBy::User).await?;
+    let (sign_outs, by) = (&deps.sign_ins.sign_outs, RevokedBy::User);
+    let ended = sign_outs.token(&row.owner, &row.id, row.expires_at, &by).await;
+    let session = match row.session.as_ref().filter(|session| Some(*session) != meant) {
+        Some(session) => sign_outs.session(&user.user_id, session, &by, None).await,
+        None => Ok(Ended::default()),
+    };
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let fields =
         vec![field("token", token), field("token_type_hint", "refresh_token"), field("client_id", row.client.as_str())];
     let upstream = deps.sign_ins.upstream.revoke(&Form { fields, authorization: None }).await;
-    Ok((Ended { tokens: u64::from(ended), sessions: 0 }, upstream.into()))
+    let mut ended = Ended { tokens: u64::from(ended?), sessions: 0 };
+    ended += session?;
+    Ok((ended, upstream.into()))
 }

@@ -34,7 +34,7 @@ pub enum OauthAnswer {
     #[response(status = 401, headers(("WWW-Authenticate" = String, description = "How to authenticate.")))]
     InvalidClient(OauthErrorDocument),
     /// The token is good, but not for this.
-    #[response(status = 403)]
+    #[response(status = 403, headers(("WWW-Authenticate" = String, description = "RFC 6750 §3.1.")))]
     InsufficientScope(OauthErrorDocument),
     /// The body is too large.
     #[response(status = 413)]
@@ -134,6 +134,7 @@ impl OauthError {
         match self {
             Self::NoToken => Some(caller::CHALLENGE),
             Self::InvalidToken => Some(caller::INVALID_TOKEN),
+            Self::InsufficientScope => Some(r#"Bearer error="insufficient_scope""#),
             Self::InvalidClient => Some(r#"Basic realm="oauth", charset="UTF-8""#),
             Self::Refused(refused) if refused.status == 401 => Some(r#"Basic realm="oauth", charset="UTF-8""#),
             _ => None,

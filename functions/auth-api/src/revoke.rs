@@ -112,14 +112,16 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
     let opaque = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(token)).await.map_err(unavailable)?;
     if let Some(row) = opaque {
         own(&row.client, client)?;
-        let sign_outs = &deps.sign_ins.sign_outs;
-        let by = RevokedBy::Client;
-        let ended = sign_outs.token(&row.owner, &row.id, row.expires_at, &by).await.map_err(unavailable)?;
-        let mut ended = Ended { tokens: u64::from(ended), sessions: 0 };
-        // A refresh token is its sign-in: without it, what is left of the grant must go, too (RFC 7009 §2.1).
-        if let (TokenKind::Refresh, Some(user), Some(session)) = (row.kind, row.owner.user(), &row.session) {
-            ended += sign_outs.session(user, session, &by, None).await.map_err(unavailable)?;
-        }
+        let (sign_outs, by) = (&deps.sign_ins.sign_outs, RevokedBy::Client);
+        let token = sign_outs.token(&row.owner, &row.id, row.expires_at, &by).await;
+        // A refresh token is its sign-in: without it, what is left of the grant must go, too (RFC 7009 §2.1). That is
+        // tried whatever became of the token: with Redis away either is durable and then fails.
+        let session = match (row.kind, row.owner.user(), &row.session) {
+            (TokenKind::Refresh, Some(user), Some(session)) => sign_outs.session(user, session, &by, None).await,
+            _ => Ok(Ended::default()),
+        };
+        let mut ended = Ended { tokens: u64::from(token.map_err(unavailable)?), sessions: 0 };
+        ended += session.map_err(unavailable)?;
         return Ok(Found::Ended(row.owner.user().cloned(), ended));
     }
     if !token.looks_like_jwt() {

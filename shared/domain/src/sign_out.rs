@@ -68,7 +68,9 @@ impl SignOuts {
     }
 
     /// Ends a sign-in: its tokens and then its session. `last` is the token that whoever asks still needs to ask again
-    /// should this fail half-way, and when it expires; it ends after all others.
+    /// should this fail half-way, and when it expires; it ends after all others. With the cache away every denial fails
+    /// after it was made durable: those of all others are made nevertheless, so that whoever asks the durable denylist
+    /// refuses them.
     pub async fn session(
         &self,
         user: &UserId,
@@ -78,16 +80,16 @@ impl SignOuts {
     ) -> PortResult<Ended> {
         let (now, owner) = (self.now(), Owner::User(user.clone()));
         // From here on the session's refresh token is refused, and so is what a refresh under way brings.
-        self.denier.sign_ins([Scope::Session(session.clone())], now, by).await?;
+        let mut told = self.denier.sign_ins([Scope::Session(session.clone())], now, by).await;
         let holdings = self.tokens.holdings(&owner).await?;
         if let Some(name) = lone_issuer_name(&holdings, session, now) {
-            self.denier.sign_ins([Scope::Session(name.clone())], now, by).await?;
+            told = told.and(self.denier.sign_ins([Scope::Session(name.clone())], now, by).await);
         }
         let is_last = |row: &TokenRow| last.is_some_and(|(id, _)| id == &row.id);
         let of_session = |row: &&TokenRow| row.session.as_ref() == Some(session) && !is_last(row);
         let tokens: Vec<&TokenRow> = holdings.tokens.iter().filter(of_session).collect();
         let good = tokens.iter().filter(|row| row.expires_at.plus(LEEWAY_SECONDS) > now);
-        self.denier.tokens(good.map(|row| (row.id.clone(), row.expires_at))).await?;
+        told.and(self.denier.tokens(good.map(|row| (row.id.clone(), row.expires_at))).await)?;
         let mut ended = Ended { tokens: self.revoke_rows(&owner, tokens, now, by).await?, sessions: 0 };
         if let Some((id, expires_at)) = last {
             ended.tokens += u64::from(self.token(&owner, id, expires_at, by).await?);
