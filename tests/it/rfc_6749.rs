@@ -14,7 +14,7 @@ use domain::token::{Holdings, Owner, RevokedBy, TokenKind};
 use domain::upstream::{Form, Issued, Refused, Upstream, UpstreamError};
 use http::{Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
-use tests::door::{Answer, BACKEND, CLIENT, Door, OTHER, SECRET, SESSION_LIMITS, basic, session_of};
+use tests::door::{Answer, BACKEND, CLIENT, Door, OTHER, RESOURCE, SECRET, SESSION_LIMITS, basic, session_of};
 
 const NOW: i64 = 1_900_000_000;
 
@@ -502,4 +502,24 @@ async fn rfc_6749_10_no_refusal_repeats_what_it_was_sent() {
             }
         }
     }
+}
+
+/// SCOPE-7 and RFC 7662: a refresh token that was replaced is not live any more, whatever the issuer does with it.
+#[tokio::test]
+async fn rfc_6749_6_a_replaced_refresh_token_is_not_active_and_whether_it_is_taken_once_more_is_the_issuers_to_say() {
+    let door = door().await;
+    let old = door.sign_in("u").await.text("refresh_token");
+    let ask = async |token: &str| {
+        let header = basic(RESOURCE, SECRET);
+        door.form("/oauth/introspect", &[("token", token)], &[("authorization", &header)]).await.body["active"].clone()
+    };
+    assert_eq!(ask(&old).await, true);
+    let new = door.refresh(&old).await.text("refresh_token");
+    assert_eq!((ask(&old).await, ask(&new).await), (json!(false), json!(true)));
+    let asked_again = door.refresh(&old).await;
+    assert_eq!(asked_again.body["error"], "invalid_grant");
+    assert_eq!(asked_again.body.get("error_description"), None, "in the issuer's words: it was asked");
+    let ended = TokenId::of_opaque(&RawToken::new(old.as_str()));
+    let row = door.fleet.store.opaque(&ended).await.unwrap().unwrap();
+    assert_eq!(row.revoked.map(|revoked| revoked.by), Some(RevokedBy::Rotation));
 }

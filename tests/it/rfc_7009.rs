@@ -237,7 +237,9 @@ async fn rfc_7009_2_1_the_token_cannot_be_used_again_from_that_moment_on() {
         assert!(refused(&door, &one.text("access_token")).await, "{habits:?}");
         assert!(!refused(&door, &two.text("access_token")).await, "{habits:?}");
         assert!(refreshes(&door, &one.text("refresh_token")).await.is_some(), "the refresh token is good: {habits:?}");
-        let gone: Vec<_> = rows(&door, "u").await.into_iter().filter_map(|row| row.revoked).collect();
+        let mut gone: Vec<_> = rows(&door, "u").await.into_iter().filter_map(|row| row.revoked).collect();
+        // The refresh has replaced its token, where the issuer does that.
+        gone.retain(|revoked| revoked.by != RevokedBy::Rotation);
         assert_eq!(gone.len(), 1, "{habits:?}");
         assert_eq!(gone[0].by, RevokedBy::Client);
         assert_eq!(door.issuer.revoked(), [one.text("access_token")], "OAUTH-2: there, too");

@@ -18,7 +18,7 @@ pub const SIGN_IN: &str = "sign_in";
 /// The PKCE challenge of the browser's last attempt to sign in. It was in the browser's address bar.
 pub const ATTEMPT: &str = "sign_in_attempt";
 /// How long an attempt is remembered.
-pub const ATTEMPT_LIFE: Duration = Duration::from_secs(600);
+pub const ATTEMPT_LIFE: Duration = Duration::from_mins(10);
 
 /// What clients keep tokens in, if they keep them in cookies, and our own: all of them go at a logout.
 const CLEARED: [&str; 4] = ["access_token", "refresh_token", SESSION_ID, SIGN_IN];

@@ -139,7 +139,7 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
             Ok(Found::Ended(facts.user, ended))
         }
         Err(VerifyError::IdToken) => Err(OauthError::UnsupportedTokenType),
-        Err(VerifyError::Invalid(_)) => Ok(Found::Nothing),
+        Err(VerifyError::Invalid(_) | VerifyError::Expired) => Ok(Found::Nothing),
         Err(error @ VerifyError::NoKeys(_)) => Err(OauthError::unavailable(&error)),
     }
 }

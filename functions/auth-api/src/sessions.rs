@@ -22,7 +22,8 @@ use crate::{Deps, cookies};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
     /// Its id.
-    session_id: String,
+    #[serde(rename = "session_id")]
+    id: String,
     /// The address its user came from.
     ip_address: Option<String>,
     /// The user's program.
@@ -70,7 +71,7 @@ pub async fn list(State(deps): State<Deps>, headers: HeaderMap) -> Result<Json<S
     let listed = deps.sign_ins.sessions.list(&user.user_id).await.map_err(|error| Problem::unavailable(&error))?;
     let session = |listed: Listed| Session {
         current: current.as_ref() == Some(&listed.id),
-        session_id: listed.id.into(),
+        id: listed.id.into(),
         ip_address: listed.ip_address,
         user_agent: listed.user_agent,
         created_at: listed.created_at,

@@ -59,11 +59,11 @@ fn union(one: Vec<String>, other: Vec<String>) -> Vec<String> {
 /// What the issuer said of the user at the sign-in, from the session that the caller names or else the token's own. That
 /// puts off the session's end. Nothing is lost without it but words.
 async fn said_at_sign_in(deps: &Deps, accepted: &Accepted, user: &VerifiedUser, named: Option<SessionId>) -> Profile {
-    let used = async {
+    let looked = async {
         let Some(session) = session_meant(deps, accepted, user, named).await? else { return Ok(Used::Gone) };
         deps.sign_ins.sessions.use_one(&user.user_id, &session).await
     };
-    match used.await {
+    match looked.await {
         Ok(Used::Live(data)) => data.user_data,
         Ok(Used::Gone | Used::Unreadable) => Profile::default(),
         Err(error) => {

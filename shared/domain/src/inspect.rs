@@ -259,6 +259,7 @@ impl Inspector {
 fn invalid(error: VerifyError) -> Result<Inactive, CannotTell> {
     match error {
         VerifyError::Invalid(why) => Ok(Inactive::Invalid(why)),
+        VerifyError::Expired => Ok(Inactive::Refused(Refusal::Expired)),
         VerifyError::IdToken => Ok(Inactive::Invalid("an ID token is no access token")),
         VerifyError::NoKeys(_) => Err(CannotTell::Keys(error)),
     }

@@ -428,6 +428,9 @@ pub enum VerifyError {
     /// It is not a token of our issuer, or not one that is valid now.
     #[error("{0}")]
     Invalid(&'static str),
+    /// Its time has passed.
+    #[error("expired")]
+    Expired,
     /// It is an ID token, which opens nothing (OpenID Connect Core §2).
     #[error("an ID token is no access token")]
     IdToken,

@@ -76,7 +76,7 @@ pub struct Listed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Used {
     /// It is live; its end is put off.
-    Live(SessionData),
+    Live(Box<SessionData>),
     /// There is no such session of this user, or not any more.
     Gone,
     /// What is sealed in it cannot be opened: made up, cut off, moved from another session, or sealed by a key that is
@@ -178,7 +178,7 @@ impl Sessions {
         row.expires_at = self.expires_at(row.started_at.max(data.created_at.into()), now.into());
         row.sealed = Some(self.seal(&row, &data).await?);
         // It may have been ended in the meantime: then it stays so.
-        Ok(if self.store.touch_session(&row).await? { Used::Live(data) } else { Used::Gone })
+        Ok(if self.store.touch_session(&row).await? { Used::Live(Box::new(data)) } else { Used::Gone })
     }
 
     /// A user's live sessions, the newest first. Looking at them extends no session's life.

@@ -27,7 +27,7 @@ use crate::ports::{Claims, DenylistStore, PortResult, SignInStore, TokenStore, V
 use crate::session::{Sessions, SignedIn};
 use crate::sign_out::SignOuts;
 use crate::time::{Clock, Epoch};
-use crate::token::{Owner, RevokedBy, TokenKind, TokenRow};
+use crate::token::{Owner, Revoked, RevokedBy, TokenKind, TokenRow};
 use crate::upstream::{Authority, Form, Issued, Upstream, UpstreamError};
 
 /// Seconds for which a refused sign-in is remembered, so that the browser's next attempt asks for a fresh one. No code
@@ -181,7 +181,7 @@ impl SignIns {
     /// Refreshes: not if the refresh token, its session, its user or its client is cut off, and nothing that would
     /// outlive a logout at the same moment.
     pub async fn refresh(&self, form: &Form, client: &ClientId) -> Result<Granted, NotGranted> {
-        let presented = form.get("refresh_token").map(RawToken::new).unwrap_or_else(|| RawToken::new(""));
+        let presented = RawToken::new(form.get("refresh_token").unwrap_or_default());
         let known = self.tokens.opaque(&TokenId::of_opaque(&presented)).await?;
         let mut degraded = None;
         let mut before = None;
@@ -192,7 +192,8 @@ impl SignIns {
             let facts = self.inspector.facts_of(&row).await?;
             let checked = self.inspector.checker.check(&facts).await?;
             degraded = checked.degraded;
-            if row.revoked.is_some() || checked.refusal.is_some() {
+            let revoked = row.revoked.as_ref().is_some_and(|revoked| revoked.by != RevokedBy::Rotation);
+            if revoked || checked.refusal.is_some() {
                 return Err(NotGranted::InvalidGrant("This sign-in was ended. Sign in again."));
             }
             before = Some((row, facts));
@@ -202,6 +203,7 @@ impl SignIns {
         let session = match &before {
             Some((row, facts)) => {
                 if row.owner.user() != fresh.facts.user.as_ref() {
+                    self.withdraw(&issued, form, &[], None).await?;
                     return Err(UpstreamError::Failed("a refresh brought another user's token".to_owned()).into());
                 }
                 // A refresh is no sign-in, whatever the new token says.
@@ -227,6 +229,9 @@ impl SignIns {
             self.withdraw(&issued, form, &rows, None).await?;
             return Err(NotGranted::InvalidGrant("This sign-in was ended. Sign in again."));
         }
+        if let Some((row, _)) = &before {
+            self.rotate(row, &rows).await;
+        }
         let session = fresh.facts.user.clone().zip(session);
         if let Some((user, session)) = &session {
             // That a session's end could not be put off takes nothing from its tokens.
@@ -235,6 +240,17 @@ impl SignIns {
             }
         }
         Ok(Granted { body: issued.body, session, signed_in_at: fresh.facts.signed_in_at, degraded })
+    }
+
+    /// Notes that a refresh token was replaced. It is still refused with its sign-in if that could not be noted.
+    async fn rotate(&self, old: &TokenRow, new: &[TokenRow]) {
+        if !new.iter().any(|row| row.kind == TokenKind::Refresh && row.id != old.id) {
+            return;
+        }
+        let revoked = Revoked { at: self.now(), by: RevokedBy::Rotation };
+        if let Err(error) = self.tokens.revoke(&old.owner, &old.id, &revoked).await {
+            tracing::warn!(%error, "a replaced refresh token could not be noted");
+        }
     }
 
     /// Passes on a client-credentials grant and notes the service token.
@@ -281,6 +297,7 @@ impl SignIns {
             let claims = match self.inspector.verifier.verify(&token).await {
                 Ok(claims) => claims,
                 Err(VerifyError::Invalid(why)) => return Err(failed(&format!("its access token is not valid: {why}"))),
+                Err(VerifyError::Expired) => return Err(failed("its access token is expired")),
                 Err(VerifyError::IdToken) => return Err(failed("its access token is an ID token")),
                 Err(error @ VerifyError::NoKeys(_)) => return Err(CannotTell::Keys(error).into()),
             };

@@ -103,6 +103,9 @@ pub enum RevokedBy {
     User,
     /// Its client revoked it (RFC 7009).
     Client,
+    /// A refresh brought another refresh token in its place. Some issuers take it once more for a moment, in case the
+    /// answer was lost; that is theirs to say.
+    Rotation,
 }
 
 impl RevokedBy {
@@ -113,6 +116,7 @@ impl RevokedBy {
             Self::Issuer => "issuer",
             Self::User => "user",
             Self::Client => "client",
+            Self::Rotation => "rotation",
         }
     }
 
@@ -122,6 +126,7 @@ impl RevokedBy {
             "issuer" => Some(Self::Issuer),
             "user" => Some(Self::User),
             "client" => Some(Self::Client),
+            "rotation" => Some(Self::Rotation),
             job => JobId::parse(job).ok().map(Self::Job),
         }
     }

@@ -10,11 +10,12 @@ pub fn of<B>(request: &Request<B>) -> Origin {
         Some(RequestContext::ApiGatewayV1(context)) => context.identity.source_ip.clone(),
         _ => None,
     };
-    let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let user_agent = request.headers().get(header::USER_AGENT);
     let context = request.extensions().get::<lambda_http::Context>();
     Origin {
         source_ip,
-        user_agent: user_agent.map(str::to_owned),
+        // Some programs name themselves in other scripts than a header's.
+        user_agent: user_agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
         request_id: context.map(|context| context.request_id.clone()),
     }
 }

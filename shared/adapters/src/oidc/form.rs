@@ -104,6 +104,10 @@ pub(super) fn read<'a>(issuer: &Issuer, token: &'a RawToken, now: Epoch) -> Resu
         return Err(VerifyError::Invalid("its header asks for an extension"));
     }
     let raw: RawClaims = part(claims, "not a JWT with the claims of an access token")?;
+    // OpenID Connect Core §2: only ID tokens carry these. First, as their audience is the client's, not ours.
+    if raw.rest.contains_key("nonce") || raw.rest.contains_key("at_hash") {
+        return Err(VerifyError::IdToken);
+    }
     check_addressing(issuer, &raw)?;
     check_times(&raw, now)?;
     check_kind(issuer, &header, &raw)?;
@@ -140,7 +144,7 @@ fn check_addressing(issuer: &Issuer, raw: &RawClaims) -> Result<()> {
 
 fn check_times(raw: &RawClaims, now: Epoch) -> Result<()> {
     if Epoch(raw.exp).plus(LEEWAY_SECONDS) <= now {
-        return Err(VerifyError::Invalid("expired"));
+        return Err(VerifyError::Expired);
     }
     let from = raw.nbf.unwrap_or(raw.iat).max(raw.iat);
     if Epoch(from) > now.plus(LEEWAY_SECONDS) {
@@ -150,10 +154,6 @@ fn check_times(raw: &RawClaims, now: Epoch) -> Result<()> {
 }
 
 fn check_kind(issuer: &Issuer, header: &Header, raw: &RawClaims) -> Result<()> {
-    // OpenID Connect Core §2: only ID tokens carry these.
-    if raw.rest.contains_key("nonce") || raw.rest.contains_key("at_hash") {
-        return Err(VerifyError::IdToken);
-    }
     let other = Err(VerifyError::Invalid("not an access token"));
     // RFC 9068 §4 and, for issuers that do not follow it, RFC 7519 §5.1; media types know no case (RFC 7515 §4.1.9).
     let typ = header.typ.as_deref().map(str::to_ascii_lowercase);

@@ -140,6 +140,10 @@ impl Stage {
                 }
                 why
             }
+            Err(VerifyError::Expired) => {
+                assert_eq!(self.verifier.peek(token), Err(VerifyError::Expired));
+                "expired"
+            }
             other => panic!("not refused: {other:?}"),
         }
     }

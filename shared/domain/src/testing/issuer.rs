@@ -19,6 +19,7 @@ use crate::upstream::{Authority, Form, Issued, Refused, Upstream, UpstreamError}
 
 /// What an issuer is like.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a habit of its own, and all combinations occur")]
 pub struct Habits {
     /// Access tokens are JWTs rather than opaque.
     pub jwt: bool,

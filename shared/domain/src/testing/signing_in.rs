@@ -74,9 +74,9 @@ pub async fn signing_in<S: TokenStore + SignInStore + RecordStore>(store: &S, ru
     assert_eq!(store.sign_in_of(&user, Some(&mine.id), &unknown).await.unwrap(), Some(Epoch(100)));
     assert_eq!(store.sign_in_of(&user, mine.issuer_sid.as_ref(), &unknown).await.unwrap(), None);
 
-    let used = SessionRow { expires_at: Epoch(4_000_000_500), sealed: Some("sealed-2".to_owned()), ..mine.clone() };
-    assert!(store.touch_session(&used).await.unwrap(), "SESS-2: its end is put off");
-    assert_eq!(store.session(&user, &mine.id).await.unwrap().as_ref(), Some(&used));
+    let put_off = SessionRow { expires_at: Epoch(4_000_000_500), sealed: Some("sealed-2".to_owned()), ..mine.clone() };
+    assert!(store.touch_session(&put_off).await.unwrap(), "SESS-2: its end is put off");
+    assert_eq!(store.session(&user, &mine.id).await.unwrap().as_ref(), Some(&put_off));
     assert!(!store.touch_session(&session(&user, format!("{run}-none"))).await.unwrap(), "there is none to use");
     assert_eq!(store.session(&user, &id(format!("{run}-none"))).await.unwrap(), None, "nor does using make one");
 
@@ -85,7 +85,7 @@ pub async fn signing_in<S: TokenStore + SignInStore + RecordStore>(store: &S, ru
     assert_eq!(store.revoke(&access.owner, &access.id, &revoked).await.unwrap(), Some(RevokedBy::User));
     let ended = store.session(&user, &mine.id).await.unwrap().unwrap();
     assert_eq!((&ended.ended_by, &ended.sealed, &ended.ip_address), (&Some(RevokedBy::User), &None, &None));
-    assert!(!store.touch_session(&used).await.unwrap(), "an ended session does not come back by being used");
+    assert!(!store.touch_session(&put_off).await.unwrap(), "an ended session does not come back by being used");
     assert_eq!(store.session(&user, &mine.id).await.unwrap().unwrap().ended_by, Some(RevokedBy::User));
     store.add_tokens(std::slice::from_ref(&access)).await.unwrap();
     let still = store.token(&access.owner, &access.id).await.unwrap().unwrap();
