@@ -239,6 +239,22 @@ async fn cut_4_after_a_refused_attempt_the_same_browser_is_asked_for_a_fresh_sig
     assert_eq!(prompt(&door, CLIENT, &granted.cookies()).await, None);
 }
 
+/// Without PKCE nobody can tell which browser it was: for a while all of the client's are asked.
+#[tokio::test]
+async fn cut_4_after_a_refused_attempt_without_pkce_the_clients_browsers_are_asked_for_a_fresh_sign_in() {
+    let door = door().await;
+    let before = Epoch::from(door.fleet.clock.now());
+    door.fleet.clock.advance(TimeDelta::seconds(5));
+    cut_off(&door, Scope::User(UserId::parse("u").unwrap())).await;
+    assert_eq!(prompt(&door, CLIENT, "").await, None);
+    let refused = door.exchange(CLIENT, "u", before, &[], &[]).await;
+    assert_eq!((refused.status.as_u16(), refused.text("error").as_str()), (400, "invalid_grant"), "{refused:?}");
+    assert_eq!(prompt(&door, CLIENT, "").await.as_deref(), FRESH);
+    assert_eq!(prompt(&door, OTHER, "").await, None, "another client");
+    let with_pkce = [("client_id", CLIENT), ("code_challenge", CHALLENGE), ("code_challenge_method", "S256")];
+    assert_eq!(parameter(&authorize(&door, &with_pkce, "").await, "prompt"), None, "attempts that can be told apart");
+}
+
 #[tokio::test]
 async fn cut_4_an_attempt_is_remembered_by_its_challenge_only_and_only_where_it_can_be_matched() {
     let door = door().await;

@@ -148,7 +148,7 @@ async fn cut_5_a_restart_an_older_generation_or_a_flush_during_the_rebuild_never
 async fn an_issuers_own_revocation_reaches_the_denylist_even_while_redis_is_away() {
     let (store, mut redis, now) = (Store::start().await, RedisServer::start(), SystemClock.now());
     let (fleet, _) = fleet(&store, &redis, now).await;
-    let ingest = domain::ingest::Ingest { records: fleet.store.clone(), denier: fleet.denier() };
+    let ingest = domain::ingest::Ingest { records: fleet.store.clone(), sign_outs: fleet.sign_outs() };
     let token = token(155, now);
     let user: UserId = user_name(RUN, 155);
     let line = |at: i64| {

@@ -309,7 +309,7 @@ async fn inventory_without_the_issuers_keys_nobody_passes() {
     assert_eq!(not_said(&[Said::CannotTell, Said::Refused], &gates, &bad).await, NONE);
 }
 
-/// An issuer that vouches for whatever it is shown: its word stands for the signature, and for nothing else.
+/// An issuer that vouches for whatever it is shown: its word stands for nothing that is checked here.
 struct YesMan;
 
 #[async_trait]
@@ -335,7 +335,7 @@ async fn inventory_the_issuers_word_makes_no_wrong_or_ended_token_good() {
     let base = world.admin().await;
     let mut bad = world.bad_by_claims(&base);
     bad.extend(world.ended().await);
-    let forged = world.mint.forgeries(&base).into_iter().filter(|(what, _)| what.starts_with("alg:none"));
+    let forged = world.mint.forgeries(&base);
     let bad: Vec<_> = bad.into_iter().map(|(what, token)| (what.to_owned(), token)).chain(forged).collect();
     assert_eq!(not_said(&[Said::Refused], &world.gates(), &bad).await, NONE);
     assert_eq!(shut(&world).await, NONE);

@@ -10,6 +10,7 @@ mod cache_lost;
 mod contracts;
 mod group_logout;
 mod inventory;
+mod issuers_sessions;
 mod killed_worker;
 mod planner_memory;
 mod redis_faults;

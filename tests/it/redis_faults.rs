@@ -10,7 +10,6 @@ use domain::check::Degraded;
 use domain::conditions::Conditions;
 use domain::cutoff::{Basis, Cutoff, Kinds, Scope, Spares};
 use domain::decision::TokenFacts;
-use domain::deny::Denier;
 use domain::error::WorkError;
 use domain::guard::Guarded;
 use domain::ids::{GroupId, JobId};
@@ -20,7 +19,7 @@ use domain::ports::{DenylistCache as _, DenylistStore as _, JobStore as _, NewJo
 use domain::testing::contract;
 use domain::time::{Clock as _, Epoch, SystemClock};
 use tests::company::{self, Member, Shape, SignIn, group_name, user_name};
-use tests::fleet::{Fleet, LIMITS, RealFleet};
+use tests::fleet::{Fleet, RealFleet};
 use tests::redis_server::{RedisServer, denylist_at};
 use tests::slow_link::{Mode, SlowLink};
 use tests::store::Store;
@@ -133,10 +132,7 @@ impl Scene {
             "id": token.id, "user_id": token.user, "client_id": token.client, "expires_at": token.expires_at,
         });
         let record = serde_json::json!({ "v": 1, "at": at, "delete": { "token": key } });
-        let fleet = &self.fleet;
-        let (records, denylist, cache) = (fleet.store.clone(), fleet.store.clone(), fleet.cache.clone());
-        let denier = Denier { denylist, cache, ids: fleet.ids.clone(), limits: LIMITS };
-        let ingest = Ingest { records, denier };
+        let ingest = Ingest { records: self.fleet.store.clone(), sign_outs: self.fleet.sign_outs() };
         ingest.take(&record.to_string()).await.map(|_| ())
     }
 

@@ -52,7 +52,6 @@ fn by_rail(door: &Door<Memory, Memory>, weather: &Arc<Weather>) -> Router {
     let sign_outs = SignOuts {
         tokens: store.clone(),
         denier: Denier { denylist: store.clone(), cache, ids: door.fleet.ids.clone(), limits: LIMITS },
-        auditor: door.fleet.auditor(),
         clock: clock.clone(),
     };
     let sessions = Sessions {
@@ -75,7 +74,8 @@ fn by_rail(door: &Door<Memory, Memory>, weather: &Arc<Weather>) -> Router {
         clock: clock.clone(),
     };
     let callers = Callers { inspector, directory: door.fleet.store.clone(), clock };
-    auth_api::router(Deps { callers, sign_ins, vault: door.fleet.vault.clone(), seen: Arc::default() }, &[])
+    let (auditor, vault) = (door.fleet.auditor(), door.fleet.vault.clone());
+    auth_api::router(Deps { callers, sign_ins, auditor, vault, seen: Arc::default() }, &[])
 }
 
 async fn send(router: &Router, request: Request<Body>) -> Answer {

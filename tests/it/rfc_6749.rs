@@ -5,12 +5,18 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use axum::body::Body;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::cutoff::Scope;
-use domain::ids::{ClientId, RawToken, SessionId, TokenId, UserId};
-use domain::ports::TokenStore as _;
+use domain::conditions::Conditions;
+use domain::cutoff::{Kinds, Scope};
+use domain::decision::Refusal;
+use domain::ids::{ClientId, GroupId, JobId, RawToken, SessionId, TokenId, UserId};
+use domain::ingest::Ingest;
+use domain::job::Job;
+use domain::ports::{JobStore as _, NewJob, TokenStore as _};
+use domain::records::{Key, Record, TokenKey};
+use domain::testing::contract;
 use domain::testing::{FakeIssuer, Habits, Memory};
 use domain::time::{Clock as _, Epoch};
-use domain::token::{Holdings, Owner, RevokedBy, TokenKind};
+use domain::token::{Holdings, Owner, Revoked, RevokedBy, TokenKind};
 use domain::upstream::{Form, Issued, Refused, Upstream, UpstreamError};
 use http::{Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
@@ -446,6 +452,36 @@ async fn oauth_1_an_unknown_refresh_token_is_taken_only_if_its_sign_in_is_known(
     }
 }
 
+/// The issuer's news that a refresh token has ended may come before anything else that is known of it.
+#[tokio::test]
+async fn oauth_1_an_unknown_refresh_token_that_was_ended_by_itself_is_refused() {
+    let door = door().await;
+    let code = door.issuer.code(&user("u"), &ClientId::parse(CLIENT).unwrap(), Epoch(NOW));
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let fields = vec![field("grant_type", "authorization_code"), field("code", &code)];
+    let elsewhere = door.issuer.token(&Form { fields, authorization: None }).await.unwrap();
+    let refresh = elsewhere.refresh_token().unwrap();
+    let key = TokenKey {
+        id: TokenId::of_opaque(&refresh),
+        user_id: Some(user("u")),
+        client_id: ClientId::parse(CLIENT).unwrap(),
+        expires_at: None,
+    };
+    let ingest = Ingest { records: door.fleet.store.clone(), sign_outs: door.fleet.sign_outs() };
+    ingest.apply(&Record::delete(NOW * 1_000, Key::Token(key))).await.unwrap();
+    assert_error(&door.refresh(refresh.reveal()).await, 400, "invalid_grant");
+}
+
+/// A job that ends certain tokens of a sign-in and its session leaves no cutoff.
+#[tokio::test]
+async fn oauth_1_a_refresh_is_refused_once_its_session_is_ended_whatever_ended_it() {
+    let door = door().await;
+    let signed_in = door.sign_in("u").await;
+    let ended = Revoked { at: Epoch(NOW), by: RevokedBy::Job(JobId::parse("j").unwrap()) };
+    assert!(door.fleet.store.end_session(&user("u"), &session_of(&signed_in), &ended).await.unwrap());
+    assert_error(&door.refresh(&signed_in.text("refresh_token")).await, 400, "invalid_grant");
+}
+
 #[tokio::test]
 async fn check_3_with_the_stores_away_nothing_is_handed_out() {
     let door = door().await;
@@ -522,4 +558,28 @@ async fn rfc_6749_6_a_replaced_refresh_token_is_not_active_and_whether_it_is_tak
     let ended = TokenId::of_opaque(&RawToken::new(old.as_str()));
     let row = door.fleet.store.opaque(&ended).await.unwrap().unwrap();
     assert_eq!(row.revoked.map(|revoked| revoked.by), Some(RevokedBy::Rotation));
+}
+
+/// Some issuers take a replaced refresh token once more, and no cutoff says what a job of single tokens has ended.
+#[tokio::test]
+async fn cut_6_a_job_of_single_tokens_ends_replaced_refresh_tokens_too() {
+    let door = door().await;
+    let signed_in = door.sign_in("u").await;
+    door.refresh(&signed_in.text("refresh_token")).await;
+    door.fleet.clock.advance(TimeDelta::seconds(10));
+    let at = door.fleet.clock.now();
+    let conditions =
+        Conditions::TimeBased { created_before: None, last_used_before: Some(at), token_types: Kinds::Both };
+    let job = Job { conditions, ..contract::job("j", &GroupId::parse("g").unwrap(), at) };
+    door.fleet.store.create(NewJob::plain(&job)).await.unwrap();
+    for chunk in door.fleet.plan(&job.id).await {
+        door.fleet.settle(&chunk, false).await.unwrap();
+    }
+    for row in holdings(&door, "u").await.tokens {
+        let facts = door.inspector().facts_of(&row).await.unwrap();
+        let refusal = door.fleet.checker().check(&facts).await.unwrap().refusal;
+        assert_eq!(refusal, Some(Refusal::TokenRevoked), "{row:?}");
+    }
+    let tally = door.fleet.store.tally(&job.id).await.unwrap().statistics;
+    assert_eq!(tally.refresh_tokens_revoked, 1, "the replaced one was nobody's loss");
 }

@@ -316,6 +316,26 @@ async fn rfc_7009_2_2_an_unknown_or_finished_token_is_200() {
     assert_error(&revoke(&door, &"t".repeat(70_000)).await, 413, "invalid_request");
 }
 
+/// Whoever holds a token that is over could otherwise fill the tables with it.
+#[tokio::test]
+async fn rfc_7009_2_2_revoking_again_what_is_over_writes_nothing() {
+    let door = door().await;
+    let (one, two) = (door.sign_in("u").await, door.sign_in("u").await);
+    let replaced = two.text("refresh_token");
+    door.refresh(&replaced).await;
+    for token in [one.text("access_token"), one.text("refresh_token"), replaced] {
+        revoke(&door, &token).await;
+        let written = |entries: &[domain::ports::Entry]| entries.len();
+        let before = (door.fleet.store.entries(None).await.unwrap().items, door.fleet.store.audit().len());
+        for _ in 0..3 {
+            door.fleet.clock.advance(chrono::TimeDelta::seconds(1));
+            assert_eq!(revoke(&door, &token).await.status, StatusCode::OK);
+        }
+        let after = (door.fleet.store.entries(None).await.unwrap().items, door.fleet.store.audit().len());
+        assert_eq!((written(&before.0), before.1), (written(&after.0), after.1));
+    }
+}
+
 /// What a client learns must not depend on whether somebody else's token exists.
 #[tokio::test]
 async fn rfc_7009_2_2_a_token_that_nobody_here_knows_is_passed_on_to_the_issuer_who_may_know_it() {
@@ -401,7 +421,7 @@ async fn oauth_2_with_the_issuer_away_the_token_is_ended_here_and_the_answer_say
         let signed_in = door.sign_in("u").await;
         door.issuer.set_down(!silent);
         door.issuer.set_silent(silent);
-        for token in ["refresh_token", "access_token"] {
+        for token in ["access_token", "refresh_token"] {
             let answer = revoke(&door, &signed_in.text(token)).await;
             let told = (answer.status, answer.body);
             assert_eq!(told, (StatusCode::OK, json!({ "status": "success", "upstream": "failed" })));

@@ -231,9 +231,55 @@ async fn sess_1_anothers_an_unknown_and_an_ended_session_are_the_same_404() {
     }
     assert_eq!(bodies.len(), 1, "nobody learns whether a session is somebody else's: {bodies:?}");
     assert!(is_good(&door, &theirs).await);
+}
+
+/// Idling out ends no tokens (`[SESS-2]`), so that what has idled out can still be ended.
+#[tokio::test]
+async fn sess_1_a_session_that_has_idled_out_can_still_be_ended_with_its_tokens() {
+    for habits in habits() {
+        let door = Door::in_memory(now(), habits).await;
+        let idle = door.sign_in("u").await;
+        door.fleet.clock.advance(TimeDelta::seconds(SESSION_LIMITS.idle + 1));
+        let fresh = door.sign_in("u").await;
+        assert_eq!(ids(&list(&door, &fresh, &[]).await), [id(&fresh)], "it is not listed");
+        assert_eq!(end(&door, &fresh, &id(&idle)).await.status, StatusCode::OK, "{habits:?}");
+        assert!(!is_good(&door, &idle).await && cannot_refresh(&door, &idle).await, "{habits:?}");
+    }
+}
+
+#[tokio::test]
+async fn sess_2_a_refresh_is_a_use_of_a_session_that_has_idled_out() {
+    let door = door().await;
+    let signed_in = door.sign_in("u").await;
     door.fleet.clock.advance(TimeDelta::seconds(SESSION_LIMITS.idle + 1));
-    let fresh = door.sign_in("u").await;
-    assert_eq!(end(&door, &fresh, &id(&mine)).await.status, StatusCode::NOT_FOUND, "idled out");
+    let refreshed = door.refresh(&signed_in.text("refresh_token")).await;
+    assert_eq!(ids(&list(&door, &refreshed, &[]).await), [id(&signed_in)]);
+}
+
+/// A browser keeps the cookie of its last sign-in, while a client may hold an earlier token.
+#[tokio::test]
+async fn sess_1_a_cookie_of_another_sign_in_does_not_say_which_session_a_token_means() {
+    for habits in habits() {
+        let door = Door::in_memory(now(), habits).await;
+        let (mine, later) = (door.sign_in("u").await, door.sign_in("u").await);
+        let answer = logout(&door, &mine, json!({}), &[("cookie", &later.cookies())]).await;
+        assert_eq!(answer.body["sessions_invalidated"], 1, "{habits:?}");
+        assert!(!is_good(&door, &mine).await && cannot_refresh(&door, &mine).await, "{habits:?}");
+        assert!(is_good(&door, &later).await && !cannot_refresh(&door, &later).await, "{habits:?}");
+    }
+}
+
+/// An issuer whose clock is ahead of ours dates sign-ins after the cutoff that is to end them (`[CUT-4]`).
+#[tokio::test]
+async fn sess_1_all_devices_includes_sign_ins_that_are_dated_after_now() {
+    let door = door().await;
+    let ahead = door.sign_in_at("u", Epoch(NOW + 30)).await;
+    let mine = door.sign_in_at("u", Epoch(NOW + 20)).await;
+    let answer = logout(&door, &mine, json!({ "logout_all_devices": true }), &[]).await;
+    assert_eq!((answer.status, &answer.body["tokens_blacklisted"]), (StatusCode::OK, &json!(4)), "{answer:?}");
+    for ended in [&mine, &ahead] {
+        assert!(!is_good(&door, ended).await && cannot_refresh(&door, ended).await);
+    }
 }
 
 #[tokio::test]

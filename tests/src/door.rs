@@ -17,7 +17,6 @@ use domain::records::{ClientRecord, Entity, Record};
 use domain::session::Sessions;
 use domain::settings::SessionLimits;
 use domain::sign_in::SignIns;
-use domain::sign_out::SignOuts;
 use domain::testing::{FakeIssuer, Habits, Memory};
 use domain::time::Epoch;
 use domain::upstream::{Authority, Upstream};
@@ -144,16 +143,6 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
         }
     }
 
-    /// Signing out.
-    pub fn sign_outs(&self) -> SignOuts {
-        SignOuts {
-            tokens: self.fleet.store.clone(),
-            denier: self.fleet.denier(),
-            auditor: self.fleet.auditor(),
-            clock: self.fleet.clock.clone(),
-        }
-    }
-
     /// The check of tokens.
     pub fn inspector(&self) -> Inspector {
         Inspector {
@@ -187,7 +176,7 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
             store: self.fleet.store.clone(),
             tokens: self.fleet.store.clone(),
             denylist: self.fleet.store.clone(),
-            sign_outs: self.sign_outs(),
+            sign_outs: self.fleet.sign_outs(),
             clock: self.fleet.clock.clone(),
         }
     }
@@ -202,6 +191,7 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
         let deps = Deps {
             callers: self.callers(),
             sign_ins: self.sign_ins(),
+            auditor: self.fleet.auditor(),
             vault: self.vault.clone(),
             seen: Arc::default(),
         };

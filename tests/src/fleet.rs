@@ -22,6 +22,7 @@ use domain::plan::Planner;
 use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, RecordStore, SignInStore, TokenStore};
 use domain::redrive::Redriver;
 use domain::settle::{Settled, Settler};
+use domain::sign_out::SignOuts;
 use domain::testing::{Memory, MemoryMailer, MemoryQueue, MemoryVault, SeededIds, TestClock};
 use domain::time::Clock as _;
 
@@ -166,6 +167,11 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
     pub fn denier(&self) -> Denier {
         let (denylist, cache, ids) = (self.store.clone(), self.cache.clone(), self.ids.clone());
         Denier { denylist, cache, ids, limits: LIMITS }
+    }
+
+    /// Signing out.
+    pub fn sign_outs(&self) -> SignOuts {
+        SignOuts { tokens: self.store.clone(), denier: self.denier(), clock: self.clock.clone() }
     }
 
     /// The denylist check.

@@ -96,6 +96,7 @@ impl Mint {
             audience: Some(AUDIENCE.to_owned()),
             required_claim: Some(("token_use".to_owned(), "access".to_owned())),
             session_claim: "sid".to_owned(),
+            client_claim: None,
             roles_claim: None,
             hs256_secret: None,
         };

@@ -3,6 +3,7 @@
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use domain::ids::ClientId;
+use domain::sign_in::LastAttempt;
 use domain::upstream::{Form, UpstreamError};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -31,24 +32,35 @@ pub async fn authorize(
     let client = asked.get("client_id").ok_or(OauthError::InvalidRequest("The parameter client_id is missing."))?;
     let client = ClientId::parse(client).map_err(|_| OauthError::InvalidRequest("client_id is no client's id."))?;
     let endpoint = deps.sign_ins.upstream.authorization_endpoint().await.map_err(OauthError::from)?;
-    if must_be_fresh(&deps, &client, &headers).await {
+    let challenge = challenge(&asked).map(str::to_owned);
+    if must_be_fresh(&deps, &client, &headers, challenge.is_some()).await {
         ask_for_fresh_sign_in(&mut asked);
     }
     limit_age(&mut asked, deps.sign_ins.sign_outs.denier.limits.max_sign_in_age);
     let location = with_query(&endpoint, &asked)?;
     let mut answer = (StatusCode::FOUND, [(header::LOCATION, location)]).into_response();
-    if let (Some(challenge), Some("S256")) = (asked.get("code_challenge"), asked.get("code_challenge_method")) {
-        cookies::set(answer.headers_mut(), cookies::ATTEMPT, challenge, cookies::ATTEMPT_LIFE);
+    if let Some(challenge) = challenge {
+        cookies::set(answer.headers_mut(), cookies::ATTEMPT, &challenge, cookies::ATTEMPT_LIFE);
     }
     Ok(answer)
 }
 
+/// The PKCE challenge, if the token endpoint will be able to tell it from the verifier.
+fn challenge(asked: &Form) -> Option<&str> {
+    asked.get("code_challenge").filter(|_| asked.get("code_challenge_method") == Some("S256"))
+}
+
 /// Where nobody can tell, a password too many is asked for: the tokens are checked in any case.
-async fn must_be_fresh(deps: &Deps, client: &ClientId, headers: &HeaderMap) -> bool {
+async fn must_be_fresh(deps: &Deps, client: &ClientId, headers: &HeaderMap, uses_pkce: bool) -> bool {
     let attempt = cookies::get(headers, cookies::ATTEMPT);
+    let last = match attempt.as_deref() {
+        _ if !uses_pkce => LastAttempt::Unmarked,
+        Some(challenge) => LastAttempt::With(challenge),
+        None => LastAttempt::None,
+    };
     let fresh = async {
         let remembered = cookies::remembered(deps.vault.as_ref(), headers).await?;
-        deps.sign_ins.must_be_fresh(client, remembered.as_ref(), attempt.as_deref()).await
+        deps.sign_ins.must_be_fresh(client, remembered.as_ref(), last).await
     };
     fresh.await.unwrap_or_else(|error| {
         tracing::warn!(%error, "nobody can tell whether an earlier sign-in is still good");

@@ -85,10 +85,14 @@ pub async fn remembered(vault: &dyn Vault, headers: &HeaderMap) -> PortResult<Op
     Ok(read.map(|Sealed { user, session, at }| Remembered { user, session, at }))
 }
 
-/// The session a caller names, by header or by cookie.
-pub fn session_id(headers: &HeaderMap) -> Option<SessionId> {
-    let header = headers.get("x-session-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    SessionId::parse(header.or_else(|| get(headers, SESSION_ID))?).ok()
+/// The session a caller names.
+pub fn named_session(headers: &HeaderMap) -> Option<SessionId> {
+    SessionId::parse(headers.get("x-session-id")?.to_str().ok()?).ok()
+}
+
+/// The session of the browser's last sign-in.
+pub fn session(headers: &HeaderMap) -> Option<SessionId> {
+    SessionId::parse(get(headers, SESSION_ID)?).ok()
 }
 
 #[cfg(test)]
@@ -130,10 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn a_header_names_the_session_before_a_cookie_does() {
+    fn sess_1_a_caller_names_a_session_by_the_header_and_a_browser_keeps_one_in_a_cookie() {
         let mut headers = sent(SESSION_ID, "cookie");
-        assert_eq!(session_id(&headers).unwrap().as_str(), "cookie");
+        assert_eq!((named_session(&headers), session(&headers).unwrap().as_str()), (None, "cookie"));
         headers.insert("x-session-id", HeaderValue::from_static("header"));
-        assert_eq!(session_id(&headers).unwrap().as_str(), "header");
+        assert_eq!(
+            (named_session(&headers).unwrap().as_str(), session(&headers).unwrap().as_str()),
+            ("header", "cookie")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Parameters of OAuth requests: a form, or the same in JSON where the sources have it so. Each may come once
 //! (RFC 6749 §3.1, §3.2), and an empty one counts as left out.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use axum::extract::Request;
@@ -98,8 +99,8 @@ impl<'de> Deserialize<'de> for Members {
 
 fn once_each(fields: Vec<(String, String)>, authorization: Option<String>) -> Result<Form, OauthError> {
     let fields: Vec<(String, String)> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    let repeated = fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(other, _)| other == name));
-    if repeated {
+    let mut names = HashSet::new();
+    if !fields.iter().all(|(name, _)| names.insert(name)) {
         return Err(OauthError::InvalidRequest("A parameter was sent more than once."));
     }
     Ok(Form { fields, authorization })

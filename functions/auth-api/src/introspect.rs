@@ -55,11 +55,14 @@ pub struct Introspection {
 
 /// The request of `token/validate`: one of the two.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"access_token": "2YotnFZFEjr1zCsicMWpAA"}))]
 #[allow(dead_code, reason = "describes the body")]
 pub struct ValidationRequest {
     /// An access token.
+    #[schema(min_length = 1)]
     access_token: Option<String>,
     /// A refresh token; of both this one is looked at.
+    #[schema(min_length = 1)]
     refresh_token: Option<String>,
 }
 

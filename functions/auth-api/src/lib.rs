@@ -46,6 +46,8 @@ pub struct Deps {
     pub callers: Callers,
     /// Signing in, and, in it, signing out.
     pub sign_ins: SignIns,
+    /// The audit trail.
+    pub auditor: Auditor,
     /// What browsers remember, sealed.
     pub vault: Arc<dyn Vault>,
     /// How the issuer was when somebody last asked.
@@ -92,9 +94,9 @@ impl Deps {
         let sign_outs = SignOuts {
             tokens: store.clone(),
             denier: Denier { denylist: store.clone(), cache, ids: ids.clone(), limits },
-            auditor: Auditor { log: store.clone(), clock: clock.clone(), ids },
             clock: clock.clone(),
         };
+        let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids };
         let callers = Callers { inspector: inspector.clone(), directory: store.clone(), clock: clock.clone() };
         let sign_ins = SignIns {
             inspector,
@@ -107,7 +109,7 @@ impl Deps {
             sign_outs,
             clock,
         };
-        Self { callers, sign_ins, vault, seen: health::Seen::default() }
+        Self { callers, sign_ins, auditor, vault, seen: health::Seen::default() }
     }
 }
 

@@ -70,7 +70,7 @@ pub async fn logout(State(deps): State<Deps>, request: Request) -> Result<Respon
     let (from, headers) = (origin::of(&request), request.headers().clone());
     let (accepted, user) = deps.callers.verified(&headers).await?;
     let asked: LogoutRequest = json::read(request).await?;
-    end(&deps, &accepted, &user, asked, cookies::session_id(&headers), &from).await
+    end(&deps, &accepted, &user, asked, &headers, &from).await
 }
 
 /// Ends all sign-ins of the caller, by one cutoff, however many tokens there are.
@@ -81,7 +81,7 @@ pub async fn logout_all(State(deps): State<Deps>, request: Request) -> Result<Re
     let (from, headers) = (origin::of(&request), request.headers().clone());
     let (accepted, user) = deps.callers.verified(&headers).await?;
     let asked = LogoutRequest { refresh_token: None, logout_all_devices: true };
-    end(&deps, &accepted, &user, asked, None, &from).await
+    end(&deps, &accepted, &user, asked, &headers, &from).await
 }
 
 async fn end(
@@ -89,19 +89,20 @@ async fn end(
     accepted: &Accepted,
     user: &VerifiedUser,
     asked: LogoutRequest,
-    named: Option<SessionId>,
+    headers: &HeaderMap,
     from: &Origin,
 ) -> Result<Response, Problem> {
     let all = asked.logout_all_devices;
     let sign_outs = &deps.sign_ins.sign_outs;
-    let meant = session_meant(deps, accepted, user, named).await.map_err(|error| Problem::undone(&error))?;
+    let meant = session_meant(deps, accepted, user, headers).await.map_err(|error| Problem::undone(&error))?;
     // Before the token that the caller needs to ask again should this fail; what follows is tried in any case.
     let refresh = match asked.refresh_token {
         Some(token) => end_refresh(deps, user, &token, meant.as_ref()).await,
         None => Ok((Ended::default(), AtIssuer::NotAsked)),
     };
     let ended = if all {
-        sign_outs.everything(&user.user_id, &RevokedBy::User).await
+        let presented = (accepted.active.id(), accepted.active.expires_at());
+        sign_outs.everything(&user.user_id, &RevokedBy::User, Some(presented)).await
     } else {
         end_this(deps, accepted, user, meant).await
     };
@@ -112,7 +113,7 @@ async fn end(
         "logout_all_devices": all, "tokens": ended.tokens, "sessions": ended.sessions, "upstream": upstream,
     });
     let actor = Actor { id: user.user_id.clone(), email: user.profile.email.clone(), name: user.profile.name.clone() };
-    sign_outs.record(Action::UserLogout, actor, metadata, from).await;
+    deps.auditor.done(Action::UserLogout, actor, from, metadata).await;
     let mut answer = Json(LoggedOut {
         status: "success",
         message: if all { "Successfully logged out from all devices" } else { "Successfully logged out" },
@@ -156,20 +157,28 @@ pub async fn session_of(deps: &Deps, accepted: &Accepted, user: &VerifiedUser) -
     Ok(row.and_then(|row| row.session).or_else(|| accepted.active.session().cloned()))
 }
 
-/// The session that a caller means: the named one if it is the caller's own and was not ended, else the token's.
+/// A session if it is the caller's own and was not ended.
+async fn own(deps: &Deps, user: &VerifiedUser, named: Option<SessionId>) -> PortResult<Option<SessionId>> {
+    let Some(named) = named else { return Ok(None) };
+    let row = deps.sign_ins.tokens.session(&user.user_id, &named).await?;
+    Ok(row.filter(|row| row.ended_by.is_none()).map(|row| row.id))
+}
+
+/// The session that a caller means: the one that `X-Session-ID` names, else the token's, else the one that the browser
+/// keeps in a cookie, which may be of a later sign-in than the token.
 pub async fn session_meant(
     deps: &Deps,
     accepted: &Accepted,
     user: &VerifiedUser,
-    named: Option<SessionId>,
+    headers: &HeaderMap,
 ) -> PortResult<Option<SessionId>> {
-    if let Some(named) = named
-        && let Some(row) = deps.sign_ins.tokens.session(&user.user_id, &named).await?
-        && row.ended_by.is_none()
-    {
+    if let Some(named) = own(deps, user, cookies::named_session(headers)).await? {
         return Ok(Some(named));
     }
-    session_of(deps, accepted, user).await
+    match session_of(deps, accepted, user).await? {
+        Some(session) => Ok(Some(session)),
+        None => own(deps, user, cookies::session(headers)).await,
+    }
 }
 
 /// Ends a refresh token of the caller's, here and at the issuer, and with it its sign-in (`[OAUTH-2]`), unless that is
@@ -183,17 +192,11 @@ async fn end_refresh(
     let row = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(&RawToken::new(token))).await?;
     let own = row.filter(|row| row.kind == TokenKind::Refresh && row.owner.user() == Some(&user.user_id));
     let Some(row) = own else { return Ok((Ended::default(), AtIssuer::NotAsked)) };
-    let (sign_outs, by) = (&deps.sign_ins.sign_outs, RevokedBy::User);
-    let ended = sign_outs.token(&row.owner, &row.id, row.expires_at, &by).await;
-    let session = match row.session.as_ref().filter(|session| Some(*session) != meant) {
-        Some(session) => sign_outs.session(&user.user_id, session, &by, None).await,
-        None => Ok(Ended::default()),
-    };
+    let meant = row.session.is_some() && row.session.as_ref() == meant;
+    let ended = if meant { Ok(Ended::default()) } else { deps.sign_ins.sign_outs.grant(&row, &RevokedBy::User).await };
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let fields =
         vec![field("token", token), field("token_type_hint", "refresh_token"), field("client_id", row.client.as_str())];
     let upstream = deps.sign_ins.upstream.revoke(&Form { fields, authorization: None }).await;
-    let mut ended = Ended { tokens: u64::from(ended?), sessions: 0 };
-    ended += session?;
-    Ok((ended, upstream.into()))
+    Ok((ended?, upstream.into()))
 }

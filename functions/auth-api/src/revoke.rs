@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use domain::audit::Action;
+use domain::cutoff::LEEWAY_SECONDS;
+use domain::decision::Refusal;
 use domain::directory::{Actor, Client};
 use domain::ids::{ClientId, RawToken, TokenId, UserId};
-use domain::ports::VerifyError;
+use domain::ports::{PortResult, VerifyError};
 use domain::sign_out::Ended;
-use domain::token::{RevokedBy, TokenKind};
+use domain::token::{RevokedBy, TokenRow};
 use domain::upstream::UpstreamError;
 use lambda_kit::origin;
 use serde::{Deserialize, Serialize};
@@ -101,7 +103,7 @@ pub async fn revoke(State(deps): State<Deps>, request: Request) -> Result<Json<R
         let id = user.or_else(|| UserId::parse(client.id.as_str()).ok());
         if let Some(id) = id {
             let actor = Actor { id, email: None, name: None };
-            deps.sign_ins.sign_outs.record(Action::TokenRevoked, actor, metadata, &from).await;
+            deps.auditor.done(Action::TokenRevoked, actor, &from, metadata).await;
         }
     }
     Ok(Json(Revocation { status: "success", upstream }))
@@ -112,16 +114,11 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
     let opaque = deps.sign_ins.tokens.opaque(&TokenId::of_opaque(token)).await.map_err(unavailable)?;
     if let Some(row) = opaque {
         own(&row.client, client)?;
-        let (sign_outs, by) = (&deps.sign_ins.sign_outs, RevokedBy::Client);
-        let token = sign_outs.token(&row.owner, &row.id, row.expires_at, &by).await;
-        // A refresh token is its sign-in: without it, what is left of the grant must go, too (RFC 7009 §2.1). That is
-        // tried whatever became of the token: with Redis away either is durable and then fails.
-        let session = match (row.kind, row.owner.user(), &row.session) {
-            (TokenKind::Refresh, Some(user), Some(session)) => sign_outs.session(user, session, &by, None).await,
-            _ => Ok(Ended::default()),
-        };
-        let mut ended = Ended { tokens: u64::from(token.map_err(unavailable)?), sessions: 0 };
-        ended += session.map_err(unavailable)?;
+        if is_over(deps, &row).await.map_err(unavailable)? {
+            return Ok(Found::Nothing);
+        }
+        // What is left of a refresh token's grant must go with it (RFC 7009 §2.1).
+        let ended = deps.sign_ins.sign_outs.grant(&row, &RevokedBy::Client).await.map_err(unavailable)?;
         return Ok(Found::Ended(row.owner.user().cloned(), ended));
     }
     if !token.looks_like_jwt() {
@@ -133,6 +130,10 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
             let facts = claims.facts;
             own(facts.client.as_ref().ok_or(OauthError::InvalidGrant(NOT_YOURS))?, client)?;
             let owner = facts.owner().ok_or(OauthError::InvalidGrant(NOT_YOURS))?;
+            let checked = deps.callers.inspector.checker.check(&facts).await.map_err(unavailable)?;
+            if matches!(checked.refusal, Some(Refusal::TokenRevoked | Refusal::Expired)) {
+                return Ok(Found::Nothing);
+            }
             let by = RevokedBy::Client;
             let ended = deps.sign_ins.sign_outs.token(&owner, &facts.id, facts.expires_at, &by).await;
             let ended = Ended { tokens: u64::from(ended.map_err(unavailable)?), sessions: 0 };
@@ -142,6 +143,19 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
         Err(VerifyError::Invalid(_) | VerifyError::Expired) => Ok(Found::Nothing),
         Err(error @ VerifyError::NoKeys(_)) => Err(OauthError::unavailable(&error)),
     }
+}
+
+/// Whether there is nothing left to end: asking for it again and again must not write anything. A refresh token that was
+/// only replaced still stands for its sign-in.
+async fn is_over(deps: &Deps, row: &TokenRow) -> PortResult<bool> {
+    match &row.revoked {
+        Some(revoked) if revoked.by != RevokedBy::Rotation => return Ok(true),
+        _ if row.expires_at.plus(LEEWAY_SECONDS) <= deps.sign_ins.clock.now().into() => return Ok(true),
+        None => return Ok(false),
+        Some(_) => {}
+    }
+    let inspector = &deps.callers.inspector;
+    Ok(inspector.checker.check(&inspector.facts_of(row).await?).await?.refusal.is_some())
 }
 
 const NOT_YOURS: &str = "This token was issued to another client.";

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::audit::Action;
 use domain::directory::Actor;
 use domain::ids::SessionId;
-use domain::session::{Listed, is_live};
+use domain::session::Listed;
 use domain::token::RevokedBy;
 use http::HeaderMap;
 use lambda_kit::origin;
@@ -67,7 +67,7 @@ pub struct SessionEnded {
 )]
 pub async fn list(State(deps): State<Deps>, headers: HeaderMap) -> Result<Json<SessionList>, Problem> {
     let (_, user) = deps.callers.verified(&headers).await?;
-    let current = cookies::session_id(&headers);
+    let current = cookies::named_session(&headers).or_else(|| cookies::session(&headers));
     let listed = deps.sign_ins.sessions.list(&user.user_id).await.map_err(|error| Problem::unavailable(&error))?;
     let session = |listed: Listed| Session {
         current: current.as_ref() == Some(&listed.id),
@@ -97,7 +97,8 @@ pub async fn end(
     let unknown = || Problem::not_found("You have no such session.");
     let id = SessionId::parse(id).map_err(|_| unknown())?;
     let row = deps.sign_ins.tokens.session(&user.user_id, &id).await.map_err(|error| Problem::unavailable(&error))?;
-    if !row.is_some_and(|row| is_live(&row, deps.sign_ins.clock.now().into())) {
+    // One that has idled out is no longer listed, but its tokens may live on.
+    if !row.is_some_and(|row| row.ended_by.is_none()) {
         return Err(unknown());
     }
     let sign_outs = &deps.sign_ins.sign_outs;
@@ -111,6 +112,6 @@ pub async fn end(
         "logout_all_devices": false, "tokens": ended.tokens, "sessions": ended.sessions,
     });
     let actor = Actor { id: user.user_id, email: user.profile.email, name: user.profile.name };
-    sign_outs.record(Action::UserLogout, actor, metadata, &from).await;
+    deps.auditor.done(Action::UserLogout, actor, &from, metadata).await;
     Ok(Json(SessionEnded { status: "success", message: "Session terminated", tokens_blacklisted: ended.tokens }))
 }

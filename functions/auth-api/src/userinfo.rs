@@ -5,16 +5,15 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::error::PortError;
 use domain::identity::{Profile, VerificationSource, VerifiedUser};
-use domain::ids::SessionId;
 use domain::inspect::Accepted;
 use domain::session::Used;
 use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::Deps;
 use crate::logout::session_meant;
 use crate::oauth_error::{OauthAnswer, OauthError};
-use crate::{Deps, cookies};
 
 /// The user of a token, as far as the issuer and the directory tell.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,9 +57,9 @@ fn union(one: Vec<String>, other: Vec<String>) -> Vec<String> {
 
 /// What the issuer said of the user at the sign-in, from the session that the caller names or else the token's own. That
 /// puts off the session's end. Nothing is lost without it but words.
-async fn said_at_sign_in(deps: &Deps, accepted: &Accepted, user: &VerifiedUser, named: Option<SessionId>) -> Profile {
+async fn said_at_sign_in(deps: &Deps, accepted: &Accepted, user: &VerifiedUser, headers: &HeaderMap) -> Profile {
     let looked = async {
-        let Some(session) = session_meant(deps, accepted, user, named).await? else { return Ok(Used::Gone) };
+        let Some(session) = session_meant(deps, accepted, user, headers).await? else { return Ok(Used::Gone) };
         deps.sign_ins.sessions.use_one(&user.user_id, &session).await
     };
     match looked.await {
@@ -85,7 +84,7 @@ pub async fn userinfo(State(deps): State<Deps>, headers: HeaderMap) -> Result<Js
     let user = accepted.user.clone().ok_or(OauthError::InsufficientScope)?;
     let known = deps.callers.directory.user(&user.user_id).await;
     let known = known.map_err(|error| OauthError::unavailable(&error))?;
-    let said = said_at_sign_in(&deps, &accepted, &user, cookies::session_id(&headers)).await;
+    let said = said_at_sign_in(&deps, &accepted, &user, &headers).await;
     let profile = user.profile;
     let (email, name, roles, permissions) =
         known.map_or_else(Default::default, |known| (known.email, known.name, known.roles, known.permissions));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::{aws, denylist::RedisDenylist, dynamodb::lazy::LazyDynamo, http::Http, inspector::inspector};
-use adapters::{oidc::JwtVerifier, upstream::Discovery};
+use adapters::{oidc::JwtVerifier, upstream::Discovery, upstream::Limits};
 use authorizer::Deps;
 use domain::{check::Checker, time::SystemClock};
 use lambda_kit::{config, telemetry};
@@ -17,7 +17,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (issuer, kinds) = (config::issuer()?, config::authorities()?);
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
     let store = Arc::new(LazyDynamo::new(aws, config::tables()?));
-    let discovery = Arc::new(Discovery::new(&issuer, config::endpoints()?, Http::new(), clock.clone()));
+    let discovery = Discovery::new(&issuer, config::endpoints()?, Http::new(), clock.clone());
+    let discovery = Arc::new(discovery.with_limits(Limits::of_a_check()));
     let verifier = Arc::new(JwtVerifier::with_discovery(issuer.clone(), discovery.clone()));
     let (connecting, fetching) = (cache.clone(), verifier.clone());
     tokio::spawn(async move {

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo};
-use domain::{deny::Denier, ingest::Ingest, source::SystemIds, time::SystemClock};
+use domain::{deny::Denier, ingest::Ingest, sign_out::SignOuts, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 use lambda_runtime::service_fn;
 
@@ -13,8 +13,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, Arc::new(SystemClock))?);
     tokio::join!(store.warm_up(), cache.warm_up());
-    let (records, denylist) = (store.clone(), store);
-    let ingest =
-        Ingest { records, denier: Denier { denylist, cache, ids: Arc::new(SystemIds), limits: config::limits()? } };
+    let denier = Denier { denylist: store.clone(), cache, ids: Arc::new(SystemIds), limits: config::limits()? };
+    let sign_outs = SignOuts { tokens: store.clone(), denier, clock: Arc::new(SystemClock) };
+    let ingest = Ingest { records: store, sign_outs };
     lambda_runtime::run(service_fn(|event| ingest::handle(event, &ingest))).await
 }

@@ -11,7 +11,9 @@ use domain::deny::Denier;
 use domain::ingest::Ingest;
 use domain::ports::Applied;
 use domain::records::Record;
+use domain::sign_out::SignOuts;
 use domain::source::SystemIds;
+use domain::time::SystemClock;
 use futures::stream::{self, StreamExt as _};
 
 use crate::failure::{Context as _, Failure, Result};
@@ -63,7 +65,9 @@ pub async fn import(stack: &Stack, path: &Path, limits: Limits) -> Result<Import
     let records = read(path)?;
     let store = stack.store().await;
     let (cache, ids) = (stack.cache().await?, Arc::new(SystemIds));
-    let ingest = Ingest { records: store.clone(), denier: Denier { denylist: store, cache, ids, limits } };
+    let denier = Denier { denylist: store.clone(), cache, ids, limits };
+    let sign_outs = SignOuts { tokens: store.clone(), denier, clock: Arc::new(SystemClock) };
+    let ingest = Ingest { records: store, sign_outs };
     let bar = progress::bar("importing", records.len() as u64);
     let (written, stale) = (AtomicU64::new(0), AtomicU64::new(0));
     let outcomes = stream::iter(&records).map(|record| async {

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::{SessionId, TokenId, UserId};
 use domain::ports::{PortResult, TokenLookup};
 use domain::time::{Clock, Epoch};
-use domain::token::TokenRow;
+use domain::token::{TokenKind, TokenRow};
 use moka::future::Cache;
 
 /// Nothing is remembered for longer.
@@ -35,7 +35,8 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Ans
 }
 
 /// Remembers the answers of another look-up for at most five minutes, and a row never past its token's expiry. That
-/// something is not there is not remembered, nor is a row that is revoked: the next may be another word.
+/// something is not there is not remembered, nor is a row that is revoked or of a refresh token, which may be replaced at
+/// any time: the next answer may be another.
 pub struct Remembered<L: ?Sized> {
     inner: Arc<L>,
     rows: Answers<TokenId, TokenRow>,
@@ -58,7 +59,8 @@ impl<L: TokenLookup + ?Sized> TokenLookup for Remembered<L> {
             return Ok(Some(row));
         }
         let row = self.inner.opaque_row(id).await?;
-        if let Some(row) = row.as_ref().filter(|row| row.revoked.is_none() && lives(row)) {
+        let is_kept = |row: &&TokenRow| row.kind == TokenKind::Access && row.revoked.is_none() && lives(row);
+        if let Some(row) = row.as_ref().filter(is_kept) {
             self.rows.known.insert(id.clone(), (row.clone(), asked_at)).await;
         }
         Ok(row)
@@ -91,7 +93,7 @@ mod tests {
     use domain::error::PortError;
     use domain::ids::ClientId;
     use domain::testing::TestClock;
-    use domain::token::{Owner, Revoked, RevokedBy, TokenKind};
+    use domain::token::{Owner, Revoked, RevokedBy};
 
     use super::*;
 
@@ -182,6 +184,15 @@ mod tests {
         stage.row().await;
         assert_eq!(stage.asked(), 1);
         stage.clock.advance(TimeDelta::milliseconds(1));
+        stage.row().await;
+        assert_eq!(stage.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_refresh_tokens_row_is_asked_for_every_time() {
+        let stage = Stage::new();
+        stage.knows(TokenRow { kind: TokenKind::Refresh, ..row(10_000) });
+        stage.row().await;
         stage.row().await;
         assert_eq!(stage.asked(), 2);
     }

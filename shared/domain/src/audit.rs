@@ -153,6 +153,14 @@ impl Auditor {
         }
     }
 
+    /// Writes down what was done. That it is done does not depend on it; a failure is logged as an error, which rings.
+    pub async fn done(&self, action: Action, actor: Actor, origin: &Origin, metadata: serde_json::Value) {
+        let entry = Entry { metadata, ..self.entry(action, actor, None, origin) };
+        if let Err(error) = self.log.append(&entry).await {
+            tracing::error!(%error, action = action.as_str(), actor = %entry.actor.id, "an entry could not be audited");
+        }
+    }
+
     /// Writes down a refusal. It stays a refusal when that fails; the failure is logged as an error, which rings.
     pub async fn refused(
         &self,

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::cutoff::Scope;
-use crate::deny::Denier;
 use crate::error::WorkError;
 use crate::ports::{Applied, RecordStore};
 use crate::records::{Change, Entity, Key, Record};
+use crate::sign_out::SignOuts;
 use crate::time::Epoch;
-use crate::token::RevokedBy;
 
 /// What the ingest needs.
 #[derive(Clone)]
 pub struct Ingest {
     /// Where records go.
     pub records: Arc<dyn RecordStore>,
-    /// The denylist.
-    pub denier: Denier,
+    /// Ending what the issuer has ended.
+    pub sign_outs: SignOuts,
 }
 
 impl Ingest {
@@ -30,17 +28,18 @@ impl Ingest {
     /// Applies one record. Applying it again, or after a newer one of the same thing, changes nothing.
     pub async fn apply(&self, record: &Record) -> Result<Applied, WorkError> {
         // The denylist comes first: should this stop half-way, the token is refused and the record comes again.
+        let denier = &self.sign_outs.denier;
         match &record.change {
             Change::Upsert(Entity::Token(token)) if token.revoked_at.is_some() => {
-                self.denier.tokens([(token.id.clone(), token.expires_at)]).await?;
+                denier.tokens([(token.id.clone(), token.expires_at)]).await?;
             }
             Change::Delete(Key::Token(token)) => {
-                let latest = Epoch(record.at / 1_000).plus(self.denier.limits.max_sign_in_age);
-                self.denier.tokens([(token.id.clone(), token.expires_at.unwrap_or(latest))]).await?;
+                let latest = Epoch(record.at / 1_000).plus(denier.limits.max_sign_in_age);
+                denier.tokens([(token.id.clone(), token.expires_at.unwrap_or(latest))]).await?;
             }
             Change::Delete(Key::Session(session)) => {
-                let scope = Scope::Session(session.id.clone());
-                self.denier.sign_ins([scope], Epoch(record.at / 1_000), &RevokedBy::Issuer).await?;
+                let at = Epoch(record.at / 1_000);
+                self.sign_outs.issuers_session(&session.user_id, &session.id, at).await?;
             }
             _ => {}
         }

@@ -148,27 +148,29 @@ impl Inspector {
     }
 
     /// The issuer's word covers the whole token, as the signature does: either vouches for the very claims that the
-    /// denylist was asked about.
+    /// denylist was asked about. Where the keys are at hand a wrong signature is wrong whatever the issuer says.
     async fn vouched_jwt(&self, token: &RawToken, claimed: Claims) -> Result<Result<Accepted, Inactive>, CannotTell> {
         let user = claimed.facts.user.clone();
-        let (source, profile) = match self.word(token, user.as_ref()).await {
-            Word::Good(source, profile) => (source, profile),
-            Word::Bad(source) => return Ok(Err(Inactive::Disowned(source))),
-            Word::Silence => match self.verifier.verify(token).await {
-                Ok(_) => (VerificationSource::LocalJwt, claimed.profile.clone()),
-                Err(error) => return invalid(error).map(Err),
-            },
+        let word = self.word(token, user.as_ref()).await;
+        if let Word::Bad(source) = word {
+            return Ok(Err(Inactive::Disowned(source)));
+        }
+        let (source, profile) = match (word, self.verifier.verify(token).await) {
+            (Word::Good(source, profile), Ok(_) | Err(VerifyError::NoKeys(_))) => (source, profile),
+            (_, Ok(_)) => (VerificationSource::LocalJwt, claimed.profile.clone()),
+            (_, Err(error)) => return invalid(error).map(Err),
         };
         Ok(Ok(self.accepted(Active::Jwt(claimed), user, source, profile)))
     }
 
-    /// Without `auth_time` the session's start is the sign-in, or what the token's row says (`[CUT-4]`).
+    /// Without `auth_time` the sign-in is what the token's row says, or the session's start (`[CUT-4]`), and never later
+    /// than the token.
     async fn with_sign_in(&self, mut claims: Claims) -> Result<Claims, PortError> {
         let facts = &mut claims.facts;
         if let (false, Some(user)) = (claims.has_auth_time, &facts.user)
             && let Some(at) = self.lookup.sign_in_of(user, facts.session.as_ref(), &facts.id).await?
         {
-            facts.signed_in_at = at;
+            facts.signed_in_at = at.min(facts.issued_at);
         }
         Ok(claims)
     }
@@ -221,7 +223,7 @@ impl Inspector {
             client: Some(row.client.clone()),
             session: row.session.clone(),
             issued_at: row.issued_at,
-            signed_in_at: signed_in_at.unwrap_or(row.issued_at),
+            signed_in_at: signed_in_at.map_or(row.issued_at, |at| at.min(row.issued_at)),
             expires_at: row.expires_at,
         })
     }

@@ -455,7 +455,8 @@ pub trait TokenVerifier: Send + Sync {
 pub trait TokenLookup: Send + Sync {
     /// The row of an opaque token, by its id alone.
     async fn opaque_row(&self, id: &TokenId) -> PortResult<Option<TokenRow>>;
-    /// When the sign-in was from which a user's token stems: by the session it names, else by the token's own row.
+    /// When the sign-in was from which a user's token stems: by the token's own row, else by the session that it names,
+    /// else by that of its row. A session may hold several sign-ins.
     async fn sign_in_of(
         &self,
         user: &UserId,
@@ -476,17 +477,16 @@ impl<T: TokenStore> TokenLookup for T {
         session: Option<&SessionId>,
         token: &TokenId,
     ) -> PortResult<Option<Epoch>> {
-        if let Some(session) = session
-            && let Some(row) = self.session(user, session).await?
-        {
-            return Ok(Some(row.started_at));
+        let row = self.token(&Owner::User(user.clone()), token).await?;
+        if let Some(at) = row.as_ref().and_then(|row| row.signed_in_at) {
+            return Ok(Some(at));
         }
-        let Some(row) = self.token(&Owner::User(user.clone()), token).await? else { return Ok(None) };
-        if row.signed_in_at.is_some() {
-            return Ok(row.signed_in_at);
+        for name in session.into_iter().chain(row.as_ref().and_then(|row| row.session.as_ref())) {
+            if let Some(session) = self.session(user, name).await? {
+                return Ok(Some(session.started_at));
+            }
         }
-        let Some(session) = &row.session else { return Ok(None) };
-        Ok(self.session(user, session).await?.map(|session| session.started_at))
+        Ok(None)
     }
 }
 

@@ -162,10 +162,10 @@ impl Sessions {
     }
 
     /// Uses a session: puts off its end and seals what is known with the key that seals now, so that keys rotate
-    /// without logging anybody out.
+    /// without logging anybody out. One that has idled out is back in use, as its tokens are, up to its absolute limit.
     pub async fn use_one(&self, user: &UserId, id: &SessionId) -> PortResult<Used> {
         let now = self.clock.now();
-        let Some(mut row) = self.tokens.session(user, id).await?.filter(|row| is_live(row, now.into())) else {
+        let Some(mut row) = self.tokens.session(user, id).await?.filter(|row| row.ended_by.is_none()) else {
             return Ok(Used::Gone);
         };
         if row.sealed.is_none() {
@@ -173,9 +173,12 @@ impl Sessions {
             return Ok(Used::Gone);
         }
         let Some(mut data) = self.unseal(&row).await? else { return Ok(Used::Unreadable) };
+        row.expires_at = self.expires_at(row.started_at.max(data.created_at.into()), now.into());
+        if row.expires_at <= now.into() {
+            return Ok(Used::Gone);
+        }
         data.last_accessed = now;
         data.access_count += 1;
-        row.expires_at = self.expires_at(row.started_at.max(data.created_at.into()), now.into());
         row.sealed = Some(self.seal(&row, &data).await?);
         // It may have been ended in the meantime: then it stays so.
         Ok(if self.store.touch_session(&row).await? { Used::Live(Box::new(data)) } else { Used::Gone })

@@ -60,6 +60,8 @@ pub struct Issuer {
     pub required_claim: Option<(String, String)>,
     /// The claim that names the sign-in: `sid`, unless the issuer calls it otherwise.
     pub session_claim: String,
+    /// The claim that names the client; without it `client_id` (RFC 9068 §2.2), else `azp`.
+    pub client_claim: Option<String>,
     /// The claim whose values are role names, if any.
     pub roles_claim: Option<String>,
     /// The secret of HS256 signatures, for issuers that share one with us. Without it HS256 is refused.

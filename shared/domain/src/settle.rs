@@ -226,8 +226,10 @@ impl Settler {
     async fn deny_tokens(&self, work: &Work<'_>, page: &[(Owner, Holdings)]) -> PortResult<()> {
         let tokens: Vec<_> = page
             .iter()
-            .flat_map(|(_, holdings)| work.selector.covered(holdings).tokens)
-            .filter(|token| token.revoked.is_none())
+            .flat_map(|(_, holdings)| {
+                let covered = work.selector.covered(holdings).tokens.into_iter();
+                covered.filter(|token| token.revoked.is_none()).chain(work.selector.replaced(holdings))
+            })
             .map(|token| (token.id.clone(), token.expires_at.plus(LEEWAY_SECONDS)))
             .collect();
         if tokens.is_empty() {

@@ -34,6 +34,9 @@ use crate::upstream::{Authority, Form, Issued, Upstream, UpstreamError};
 /// lives longer (RFC 6749 §4.1.2 recommends ten minutes at most).
 const ATTEMPT_SECONDS: i64 = 600;
 
+/// What a client is told whose sign-in was ended.
+const ENDED: &str = "This sign-in was ended. Sign in again.";
+
 /// What stands for a user who is not known yet: nobody's id, so that no list of spared users holds it.
 const NOBODY: &str = "(unknown)";
 
@@ -68,6 +71,17 @@ pub struct Granted {
     pub signed_in_at: Epoch,
     /// Whether the denylist had to be asked the slow way.
     pub degraded: Option<Degraded>,
+}
+
+/// What is known of a browser's last attempt to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastAttempt<'a> {
+    /// Its PKCE challenge (S256).
+    With(&'a str),
+    /// The client does not use PKCE, so that attempts cannot be told apart.
+    Unmarked,
+    /// There was none.
+    None,
 }
 
 /// A sign-in that a browser remembers.
@@ -134,9 +148,15 @@ fn id_claims(issued: &Issued) -> IdClaims {
 }
 
 /// The name under which a refused attempt to sign in is remembered: its PKCE challenge (RFC 7636 §4.2), which both the
-/// browser at `/oauth/authorize` and the client at `/oauth/token` can name.
-fn attempt(challenge: &str) -> Option<TokenId> {
-    TokenId::parse(format!("attempt:{challenge}")).ok()
+/// browser at `/oauth/authorize` and the client at `/oauth/token` can name. Without one all the client's browsers are
+/// asked for a fresh sign-in for a while, as nobody can tell which one it was.
+fn attempt(client: &ClientId, challenge: Option<&str>) -> TokenId {
+    let name = match challenge {
+        Some(challenge) => format!("attempt:{challenge}"),
+        None => format!("attempt of:{client}"),
+    };
+    // Too long, or of characters that no id has.
+    TokenId::parse(&*name).unwrap_or_else(|_| TokenId::of_opaque(&RawToken::new(name)))
 }
 
 fn challenge_of(verifier: &str) -> String {
@@ -151,7 +171,7 @@ impl SignIns {
     /// Exchanges a code: a session, its tokens, and the profile of who signed in.
     pub async fn code(&self, form: &Form, client: &ClientId, from: &Origin) -> Result<Granted, NotGranted> {
         let issued = self.upstream.token(form).await?;
-        let mut fresh = self.read(&issued, client).await?;
+        let mut fresh = self.read(&issued, client, None).await?;
         let Some(user) = fresh.facts.user.clone() else {
             return Err(UpstreamError::Failed("a code brought a token without a user".to_owned()).into());
         };
@@ -166,13 +186,12 @@ impl SignIns {
         let session = self.sessions.open(signed_in, from).await?;
         let rows = self.rows(&issued, &fresh, Some(session.id.clone()));
         self.store.add_tokens(&rows).await?;
-        if self.is_ended(&fresh.facts, &session.id, None).await? {
+        if self.is_ended(&fresh.facts, Some(&session.id)).await? {
             self.withdraw(&issued, form, &rows, Some((&user, &session.id))).await?;
-            if let Some(attempt) = form.get("code_verifier").and_then(|verifier| attempt(&challenge_of(verifier))) {
-                let until = self.now().plus(ATTEMPT_SECONDS);
-                self.sign_outs.denier.tokens([(attempt, until)]).await?;
-            }
-            return Err(NotGranted::InvalidGrant("This sign-in was ended. Sign in again."));
+            let challenge = form.get("code_verifier").map(challenge_of);
+            let until = self.now().plus(ATTEMPT_SECONDS);
+            self.sign_outs.denier.tokens([(attempt(client, challenge.as_deref()), until)]).await?;
+            return Err(NotGranted::InvalidGrant(ENDED));
         }
         let signed_in_at = std::mem::replace(&mut fresh.facts.signed_in_at, Epoch(0));
         Ok(Granted { body: issued.body, session: Some((user, session.id)), signed_in_at, degraded: None })
@@ -181,55 +200,43 @@ impl SignIns {
     /// Refreshes: not if the refresh token, its session, its user or its client is cut off, and nothing that would
     /// outlive a logout at the same moment.
     pub async fn refresh(&self, form: &Form, client: &ClientId) -> Result<Granted, NotGranted> {
-        let presented = RawToken::new(form.get("refresh_token").unwrap_or_default());
-        let known = self.tokens.opaque(&TokenId::of_opaque(&presented)).await?;
-        let mut degraded = None;
-        let mut before = None;
-        if let Some(row) = known {
-            if row.kind != TokenKind::Refresh || &row.client != client {
-                return Err(NotGranted::InvalidGrant("This is no refresh token of this client."));
-            }
-            let facts = self.inspector.facts_of(&row).await?;
-            let checked = self.inspector.checker.check(&facts).await?;
-            degraded = checked.degraded;
-            let revoked = row.revoked.as_ref().is_some_and(|revoked| revoked.by != RevokedBy::Rotation);
-            if revoked || checked.refusal.is_some() {
-                return Err(NotGranted::InvalidGrant("This sign-in was ended. Sign in again."));
-            }
-            before = Some((row, facts));
+        let presented = TokenId::of_opaque(&RawToken::new(form.get("refresh_token").unwrap_or_default()));
+        let known = self.tokens.opaque(&presented).await?;
+        let (old, degraded) = match &known {
+            Some(row) => self.refreshable(row, client).await?,
+            None => (self.stranger(presented, client), None),
+        };
+        if known.is_none() && self.is_revoked(&old).await? {
+            return Err(NotGranted::InvalidGrant(ENDED));
         }
         let issued = self.upstream.token(form).await?;
-        let mut fresh = self.read(&issued, client).await?;
-        let session = match &before {
-            Some((row, facts)) => {
-                if row.owner.user() != fresh.facts.user.as_ref() {
-                    self.withdraw(&issued, form, &[], None).await?;
-                    return Err(UpstreamError::Failed("a refresh brought another user's token".to_owned()).into());
-                }
-                // A refresh is no sign-in, whatever the new token says.
-                fresh.facts.signed_in_at = facts.signed_in_at;
-                row.session.clone()
+        let mut fresh = self.read(&issued, client, known.as_ref().map(|row| &row.owner)).await?;
+        match &known {
+            Some(row) if row.owner.user() != fresh.facts.user.as_ref() => {
+                self.withdraw(&issued, form, &[], None).await?;
+                return Err(UpstreamError::Failed("a refresh brought another user's token".to_owned()).into());
             }
+            // A refresh is no sign-in, whatever the new token says.
+            Some(_) => fresh.facts.signed_in_at = old.signed_in_at,
             // A refresh token that nobody told us of: the issuer has to say which sign-in it stems from.
-            None if fresh.sign_in_is_known => fresh.facts.session.clone(),
+            None if fresh.sign_in_is_known => {}
             None => {
                 self.withdraw(&issued, form, &[], None).await?;
                 return Err(NotGranted::InvalidGrant("Nobody knows which sign-in this stems from. Sign in again."));
             }
-        };
+        }
+        let session = old.session.clone().or_else(|| fresh.facts.session.clone());
         let rows = self.rows(&issued, &fresh, session.clone());
         self.store.add_tokens(&rows).await?;
-        let old = before.as_ref().map(|(_, facts)| facts);
-        let asked = session.clone().or_else(|| fresh.facts.session.clone());
-        let ended = match &asked {
-            Some(session) => self.is_ended(&fresh.facts, session, old).await?,
-            None => self.is_denied(&fresh.facts).await? || self.any_denied(old).await?,
+        let is_old_ended = match &known {
+            Some(_) => self.is_denied(&old).await?,
+            None => self.is_revoked(&old).await?,
         };
-        if ended {
+        if is_old_ended || self.is_ended(&fresh.facts, session.as_ref()).await? {
             self.withdraw(&issued, form, &rows, None).await?;
-            return Err(NotGranted::InvalidGrant("This sign-in was ended. Sign in again."));
+            return Err(NotGranted::InvalidGrant(ENDED));
         }
-        if let Some((row, _)) = &before {
+        if let Some(row) = &known {
             self.rotate(row, &rows).await;
         }
         let session = fresh.facts.user.clone().zip(session);
@@ -240,6 +247,51 @@ impl SignIns {
             }
         }
         Ok(Granted { body: issued.body, session, signed_in_at: fresh.facts.signed_in_at, degraded })
+    }
+
+    /// What is known of a refresh token of ours, if it is good.
+    async fn refreshable(
+        &self,
+        row: &TokenRow,
+        client: &ClientId,
+    ) -> Result<(TokenFacts, Option<Degraded>), NotGranted> {
+        if row.kind != TokenKind::Refresh || &row.client != client {
+            return Err(NotGranted::InvalidGrant("This is no refresh token of this client."));
+        }
+        let facts = self.inspector.facts_of(row).await?;
+        let checked = self.inspector.checker.check(&facts).await?;
+        let is_revoked = row.revoked.as_ref().is_some_and(|revoked| revoked.by != RevokedBy::Rotation);
+        if is_revoked || checked.refusal.is_some() || self.has_ended(&facts).await? {
+            return Err(NotGranted::InvalidGrant(ENDED));
+        }
+        Ok((facts, checked.degraded))
+    }
+
+    /// What can be said of a refresh token that nobody told us of.
+    fn stranger(&self, id: TokenId, client: &ClientId) -> TokenFacts {
+        let now = self.now();
+        TokenFacts {
+            id,
+            kind: TokenKind::Refresh,
+            user: None,
+            client: Some(client.clone()),
+            session: None,
+            issued_at: now,
+            signed_in_at: now,
+            expires_at: now.plus(ATTEMPT_SECONDS),
+        }
+    }
+
+    /// Whether the durable denylist holds this very token: one can be ended before we are told that it exists.
+    async fn is_revoked(&self, facts: &TokenFacts) -> PortResult<bool> {
+        Ok(self.denylist.ask(facts).await?.token_revoked)
+    }
+
+    /// Whether a sign-in's session was ended. Some jobs end sessions and no more than certain tokens of them, which no
+    /// cutoff says.
+    async fn has_ended(&self, facts: &TokenFacts) -> PortResult<bool> {
+        let (Some(user), Some(session)) = (&facts.user, &facts.session) else { return Ok(false) };
+        Ok(self.tokens.session(user, session).await?.is_some_and(|row| row.ended_by.is_some()))
     }
 
     /// Notes that a refresh token was replaced. It is still refused with its sign-in if that could not be noted.
@@ -256,24 +308,28 @@ impl SignIns {
     /// Passes on a client-credentials grant and notes the service token.
     pub async fn service(&self, form: &Form, client: &ClientId) -> Result<Granted, NotGranted> {
         let issued = self.upstream.token(form).await?;
-        let fresh = self.read(&issued, client).await?;
+        let fresh = self.read(&issued, client, Some(&Owner::Service(client.clone()))).await?;
         self.store.add_tokens(&self.rows(&issued, &fresh, None)).await?;
         Ok(Granted { body: issued.body, session: None, signed_in_at: fresh.facts.issued_at, degraded: None })
     }
 
     /// Whether a browser that is sent to sign in must prove afresh that its user is there (`[CUT-4]`): what the issuer
-    /// remembers of an earlier sign-in would be refused. `attempt` is the PKCE challenge of the browser's last attempt.
+    /// remembers of an earlier sign-in would be refused. `last` is the browser's last attempt.
     pub async fn must_be_fresh(
         &self,
         client: &ClientId,
         remembered: Option<&Remembered>,
-        last_attempt: Option<&str>,
+        last: LastAttempt<'_>,
     ) -> PortResult<bool> {
         let now = self.now();
         let oldest = now.plus(-self.sign_outs.denier.limits.max_sign_in_age);
         let nobody = || UserId::parse(NOBODY).unwrap_or_else(|_| unreachable!("the name is a valid id"));
         let facts = TokenFacts {
-            id: last_attempt.and_then(attempt).or_else(|| attempt("-")).unwrap_or_else(|| unreachable!("a valid id")),
+            id: match last {
+                LastAttempt::With(challenge) => attempt(client, Some(challenge)),
+                LastAttempt::Unmarked => attempt(client, None),
+                LastAttempt::None => attempt(client, Some("-")),
+            },
             kind: TokenKind::Access,
             user: Some(remembered.map_or_else(nobody, |remembered| remembered.user.clone())),
             client: Some(client.clone()),
@@ -288,8 +344,8 @@ impl SignIns {
     }
 
     /// Finds out what was issued: by the access token's own verified claims, or, of an opaque one, by what the issuer
-    /// says of it.
-    async fn read(&self, issued: &Issued, client: &ClientId) -> Result<Fresh, NotGranted> {
+    /// says of it, unless its owner is known: then nobody needs to be asked.
+    async fn read(&self, issued: &Issued, client: &ClientId, owner: Option<&Owner>) -> Result<Fresh, NotGranted> {
         let failed = |why: &str| NotGranted::Upstream(UpstreamError::Failed(why.to_owned()));
         let token = issued.access_token().ok_or_else(|| failed("no access token was issued"))?;
         let id = id_claims(issued);
@@ -301,16 +357,17 @@ impl SignIns {
                 Err(VerifyError::IdToken) => return Err(failed("its access token is an ID token")),
                 Err(error @ VerifyError::NoKeys(_)) => return Err(CannotTell::Keys(error).into()),
             };
-            return self.read_jwt(&token, claims, id, issued, client).await;
+            return Ok(self.read_jwt(&token, claims, id, issued, client, owner).await);
         }
-        // Who owns an opaque token is the issuer's to say.
-        let vouched = self.profiles.vouch(&token).await;
-        let (user, profile) = match (vouched, id.sub.as_deref().map(UserId::parse)) {
-            (Ok((user, profile)), _) => (Some(user), profile),
-            (Err(_), Some(Ok(user))) => (Some(user), Profile::default()),
-            // A service token has nobody to tell of.
-            (Err(UpstreamError::Refused(_)), None) => (None, Profile::default()),
-            (Err(silence), _) => return Err(silence.into()),
+        let said = id.sub.as_deref().map(UserId::parse);
+        let (user, profile) = match (owner, said) {
+            (Some(Owner::User(_)), Some(Ok(user))) => (Some(user), Profile::default()),
+            (Some(owner), _) => (owner.user().cloned(), Profile::default()),
+            (None, said) => match (self.profiles.vouch(&token).await, said) {
+                (Ok((user, profile)), _) => (Some(user), profile),
+                (Err(_), Some(Ok(user))) => (Some(user), Profile::default()),
+                (Err(silence), _) => return Err(silence.into()),
+            },
         };
         let now = self.now();
         // Where the issuer does not say when it expires it is taken to live as long as any token can.
@@ -323,7 +380,7 @@ impl SignIns {
                 client: Some(client.clone()),
                 session: id.sid.and_then(|sid| SessionId::parse(sid).ok()),
                 issued_at: now,
-                signed_in_at: id.auth_time.map_or(now, Epoch),
+                signed_in_at: id.auth_time.map_or(now, |at| Epoch(at).min(now)),
                 expires_at: now.plus(issued.expires_in().unwrap_or(longest)),
             },
             sign_in_is_known: id.auth_time.is_some(),
@@ -340,30 +397,32 @@ impl SignIns {
         id: IdClaims,
         issued: &Issued,
         client: &ClientId,
-    ) -> Result<Fresh, NotGranted> {
+        owner: Option<&Owner>,
+    ) -> Fresh {
         let Claims { mut facts, has_auth_time, scope, mut profile, .. } = claims;
         let same_user = id.sub.as_deref() == facts.user.as_ref().map(UserId::as_str);
         if let (false, true, Some(auth_time)) = (has_auth_time, same_user, id.auth_time) {
-            facts.signed_in_at = Epoch(auth_time);
+            facts.signed_in_at = Epoch(auth_time).min(facts.issued_at);
         }
         if facts.session.is_none() && same_user {
             facts.session = id.sid.and_then(|sid| SessionId::parse(sid).ok());
         }
         facts.client.get_or_insert_with(|| client.clone());
-        if let Some(user) = &facts.user {
+        // What the issuer says of the user is kept of sign-ins only.
+        if let (None, Some(user)) = (owner, &facts.user) {
             match self.profiles.vouch(token).await {
                 Ok((subject, found)) if &subject == user => profile = found,
                 // The issuer may want a scope for it that was not asked for: the claims say enough.
                 other => tracing::info!(answered = other.is_ok(), "the issuer tells no profile of a new token"),
             }
         }
-        Ok(Fresh {
+        Fresh {
             sign_in_is_known: has_auth_time || (same_user && id.auth_time.is_some()),
             facts,
             opaque: false,
             scope: scope.or_else(|| issued.scope().map(str::to_owned)),
             profile,
-        })
+        }
     }
 
     /// The rows of what was issued. A refresh token is opaque to everybody but its issuer (RFC 6749 §1.5), whatever it
@@ -396,29 +455,17 @@ impl SignIns {
         std::iter::once(access).chain(refresh).collect()
     }
 
-    /// Whether the durable denylist refuses what was just written: under our session's name, under the issuer's, and,
-    /// after a refresh, the token that was presented.
-    async fn is_ended(
-        &self,
-        fresh: &TokenFacts,
-        session: &SessionId,
-        presented: Option<&TokenFacts>,
-    ) -> PortResult<bool> {
-        let ours = TokenFacts { session: Some(session.clone()), ..fresh.clone() };
-        if self.is_denied(&ours).await? || self.any_denied(presented).await? {
+    /// Whether the durable denylist refuses what was just written, under our session's name or under the issuer's, or the
+    /// session has been ended.
+    async fn is_ended(&self, fresh: &TokenFacts, session: Option<&SessionId>) -> PortResult<bool> {
+        let ours = TokenFacts { session: session.cloned(), ..fresh.clone() };
+        if self.is_denied(&ours).await? || self.has_ended(&ours).await? {
             return Ok(true);
         }
-        if fresh.session.as_ref() == Some(session) {
+        if fresh.session.is_none() || fresh.session.as_ref() == session {
             return Ok(false);
         }
         self.is_denied(fresh).await
-    }
-
-    async fn any_denied(&self, facts: Option<&TokenFacts>) -> PortResult<bool> {
-        match facts {
-            Some(facts) => self.is_denied(facts).await,
-            None => Ok(false),
-        }
     }
 
     async fn is_denied(&self, facts: &TokenFacts) -> PortResult<bool> {

@@ -7,15 +7,13 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::audit::{Action, Auditor, Origin};
 use crate::cutoff::{LEEWAY_SECONDS, Scope};
 use crate::deny::Denier;
-use crate::directory::Actor;
 use crate::ids::{SessionId, TokenId, UserId};
 use crate::ports::{PortResult, TokenStore};
 use crate::session::is_live;
 use crate::time::{Clock, Epoch};
-use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenRow};
+use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenKind, TokenRow};
 
 /// Rows that are updated at the same time.
 const ROWS_AT_ONCE: usize = 32;
@@ -44,8 +42,6 @@ pub struct SignOuts {
     pub tokens: Arc<dyn TokenStore>,
     /// The denylist.
     pub denier: Denier,
-    /// The audit trail.
-    pub auditor: Auditor,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -67,6 +63,19 @@ impl SignOuts {
         Ok(before.is_none_or(|row| row.revoked.is_none()))
     }
 
+    /// Ends what a row stands for: a refresh token is its sign-in and takes all of it along, itself last (`[OAUTH-2]`), so
+    /// that whoever finds it ended can be sure of the rest.
+    pub async fn grant(&self, row: &TokenRow, by: &RevokedBy) -> PortResult<Ended> {
+        let last = (&row.id, row.expires_at);
+        match (row.kind, row.owner.user(), &row.session) {
+            (TokenKind::Refresh, Some(user), Some(session)) => self.session(user, session, by, Some(last)).await,
+            _ => {
+                let ended = self.token(&row.owner, &row.id, row.expires_at, by).await?;
+                Ok(Ended { tokens: u64::from(ended), sessions: 0 })
+            }
+        }
+    }
+
     /// Ends a sign-in: its tokens and then its session. `last` is the token that whoever asks still needs to ask again
     /// should this fail half-way, and when it expires; it ends after all others. With the cache away every denial fails
     /// after it was made durable: those of all others are made nevertheless, so that whoever asks the durable denylist
@@ -78,16 +87,46 @@ impl SignOuts {
         by: &RevokedBy,
         last: Option<(&TokenId, Epoch)>,
     ) -> PortResult<Ended> {
+        self.sign_in(user, session, None, by, last).await
+    }
+
+    /// Ends what goes by the issuer's name for a sign-in, as of the moment at which the issuer ended it: a later sign-in
+    /// of the same name is left alone.
+    pub async fn issuers_session(&self, user: &UserId, name: &SessionId, ended_at: Epoch) -> PortResult<Ended> {
+        self.sign_in(user, name, Some(ended_at), &RevokedBy::Issuer, None).await
+    }
+
+    async fn sign_in(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        ended_at: Option<Epoch>,
+        by: &RevokedBy,
+        last: Option<(&TokenId, Epoch)>,
+    ) -> PortResult<Ended> {
         let (now, owner) = (self.now(), Owner::User(user.clone()));
+        let at = ended_at.unwrap_or(now);
+        let is_meant = |signed_in_at: Option<Epoch>| signed_in_at.is_none_or(|it| ended_at.is_none_or(|end| it <= end));
         // From here on the session's refresh token is refused, and so is what a refresh under way brings.
-        let mut told = self.denier.sign_ins([Scope::Session(session.clone())], now, by).await;
-        let holdings = self.tokens.holdings(&owner).await?;
-        if let Some(name) = lone_issuer_name(&holdings, session, now) {
-            told = told.and(self.denier.sign_ins([Scope::Session(name.clone())], now, by).await);
+        let mut told = self.denier.sign_ins([Scope::Session(session.clone())], at, by).await;
+        let mut holdings = self.tokens.holdings(&owner).await?;
+        let mut names = ours_under(&holdings, session);
+        names.retain(|row| is_meant(Some(row.started_at)));
+        let mut names: Vec<SessionId> = names.into_iter().map(|row| row.id.clone()).collect();
+        names.extend(lone_issuer_name(&holdings, session, now).cloned());
+        if !names.is_empty() {
+            told = told.and(self.denier.sign_ins(names.iter().cloned().map(Scope::Session), at, by).await);
+            // What a refresh under one of these names brought before it could be told.
+            holdings = self.tokens.holdings(&owner).await?;
         }
+        names.push(session.clone());
         let is_last = |row: &TokenRow| last.is_some_and(|(id, _)| id == &row.id);
-        let of_session = |row: &&TokenRow| row.session.as_ref() == Some(session) && !is_last(row);
-        let tokens: Vec<&TokenRow> = holdings.tokens.iter().filter(of_session).collect();
+        let of_sign_in = |row: &&TokenRow| {
+            row.session.as_ref().is_some_and(|name| names.contains(name))
+                && is_meant(row.signed_in_at.or(holdings.session_start(row)))
+                && !is_last(row)
+        };
+        let tokens: Vec<&TokenRow> = holdings.tokens.iter().filter(of_sign_in).collect();
         let good = tokens.iter().filter(|row| row.expires_at.plus(LEEWAY_SECONDS) > now);
         told.and(self.denier.tokens(good.map(|row| (row.id.clone(), row.expires_at))).await)?;
         let mut ended = Ended { tokens: self.revoke_rows(&owner, tokens, now, by).await?, sessions: 0 };
@@ -95,17 +134,31 @@ impl SignOuts {
             ended.tokens += u64::from(self.token(&owner, id, expires_at, by).await?);
         }
         // Whoever finds the session gone can be sure of its tokens.
-        let row = holdings.sessions.iter().filter(|row| &row.id == session);
-        ended.sessions = self.end_rows(row.collect(), now, by).await?;
+        let rows = holdings.sessions.iter().filter(|row| names.contains(&row.id) && is_meant(Some(row.started_at)));
+        ended.sessions = self.end_rows(rows.collect(), now, by).await?;
         Ok(ended)
     }
 
-    /// Ends everything of a user by one cutoff, however much that is, and then the rows.
-    pub async fn everything(&self, user: &UserId, by: &RevokedBy) -> PortResult<Ended> {
+    /// Ends everything of a user by one cutoff, however much that is, and then the rows. `presented` is the token of
+    /// whoever asks, and when it expires: like what is known to be of a sign-in after now, by a clock that is ahead of
+    /// ours, it is also denied by its id.
+    pub async fn everything(
+        &self,
+        user: &UserId,
+        by: &RevokedBy,
+        presented: Option<(&TokenId, Epoch)>,
+    ) -> PortResult<Ended> {
         let (now, owner) = (self.now(), Owner::User(user.clone()));
-        self.denier.sign_ins([Scope::User(user.clone())], now, by).await?;
+        let told = self.denier.sign_ins([Scope::User(user.clone())], now, by).await;
         let holdings = self.tokens.holdings(&owner).await?;
-        let tokens = self.revoke_rows(&owner, holdings.tokens.iter().collect(), now, by).await?;
+        let is_ahead = |row: &&TokenRow| row.sign_in(holdings.session_start(row)) > now;
+        let ahead = holdings.tokens.iter().filter(is_ahead).map(|row| (row.id.clone(), row.expires_at));
+        told.and(self.denier.tokens(ahead).await)?;
+        let mut tokens = self.revoke_rows(&owner, holdings.tokens.iter().collect(), now, by).await?;
+        if let Some((id, expires_at)) = presented {
+            let is_counted = holdings.tokens.iter().any(|row| &row.id == id);
+            tokens += u64::from(self.token(&owner, id, expires_at, by).await? && !is_counted);
+        }
         let sessions = self.end_rows(holdings.sessions.iter().collect(), now, by).await?;
         Ok(Ended { tokens, sessions })
     }
@@ -139,15 +192,11 @@ impl SignOuts {
         }
         Ok(ended)
     }
+}
 
-    /// Writes down what was ended. That it is ended does not depend on it; a failure is logged as an error, which rings.
-    pub async fn record(&self, action: Action, actor: Actor, metadata: serde_json::Value, origin: &Origin) {
-        let entry = self.auditor.entry(action, actor, None, origin);
-        let entry = crate::audit::Entry { metadata, ..entry };
-        if let Err(error) = self.auditor.log.append(&entry).await {
-            tracing::error!(%error, action = action.as_str(), actor = %entry.actor.id, "an entry could not be audited");
-        }
-    }
+/// Our sessions of sign-ins to which the issuer gives a name.
+fn ours_under<'a>(holdings: &'a Holdings, name: &SessionId) -> Vec<&'a SessionRow> {
+    holdings.sessions.iter().filter(|row| row.ended_by.is_none() && row.issuer_sid.as_ref() == Some(name)).collect()
 }
 
 /// The issuer's own name for a sign-in, if no other live session goes by it: some issuers name what several clients

@@ -90,7 +90,7 @@ pub fn clean_up() -> Result<CleanUp, ConfigError> {
 }
 
 /// The issuer: `OIDC_ISSUER`, `OIDC_JWKS_URI`, `OIDC_AUDIENCE`, `OIDC_REQUIRED_CLAIM`, `OIDC_SESSION_CLAIM`,
-/// `OIDC_ROLES_CLAIM`, and `OIDC_HS256_SECRET` if it signs with a secret that it shares with us.
+/// `OIDC_CLIENT_CLAIM`, `OIDC_ROLES_CLAIM`, and `OIDC_HS256_SECRET` if it signs with a secret that it shares with us.
 pub fn issuer() -> Result<Issuer, ConfigError> {
     let name = "OIDC_REQUIRED_CLAIM";
     let required_claim = match var(name) {
@@ -106,6 +106,7 @@ pub fn issuer() -> Result<Issuer, ConfigError> {
         audience: var("OIDC_AUDIENCE"),
         required_claim,
         session_claim: var("OIDC_SESSION_CLAIM").unwrap_or_else(|| "sid".to_owned()),
+        client_claim: var("OIDC_CLIENT_CLAIM"),
         roles_claim: var("OIDC_ROLES_CLAIM"),
         hs256_secret: var("OIDC_HS256_SECRET").map(hs256_secret).transpose()?,
     })

@@ -1,6 +1,6 @@
 //! Problems as RFC 9457 has them: one type, one place that writes them (`[API-8]`).
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::rate::Standing;
@@ -211,9 +211,11 @@ fn request_id(request: &Request) -> String {
 /// Writes the problems of all handlers, logs every answer, and forbids caching it. Wrap the whole router in it.
 pub async fn layer(request: Request, next: Next) -> Response {
     let id = request_id(&request);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // The route's pattern: some paths hold the id of a session.
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let method = request.method().clone();
     let mut response = next.run(request).await;
-    tracing::info!(function_request_id = id, %method, path, status = response.status().as_u16(), "answered");
+    tracing::info!(function_request_id = id, %method, route, status = response.status().as_u16(), "answered");
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = problem.render(id);
     }

@@ -181,8 +181,14 @@ async fn check_1_without_credentials_no_request_gets_anywhere() {
     let asked = run(&stack, "none", "wrong", &args);
     let calls: BTreeSet<&str> = asked.iter().map(|asked| &*asked.call).collect();
     assert_eq!(calls.len(), 17, "{calls:?}");
-    // An invented id with a slash in it makes another path, which is nobody's.
-    let allowed = |asked: &Asked| asked.status == 401 || (asked.status == 404 && asked.call.contains("{id}"));
+    // An invented id with a slash in it makes another path, which is nobody's; and clients may show their credentials in
+    // the very body that cannot be read.
+    let allowed = |asked: &Asked| {
+        let by_client = ["/oauth/introspect", "/oauth/token/validate"].iter().any(|path| asked.call.ends_with(path));
+        asked.status == 401
+            || (asked.status == 404 && asked.call.contains("{id}"))
+            || (asked.status == 400 && by_client)
+    };
     let others: Vec<&Asked> = asked.iter().filter(|asked| !allowed(asked)).collect();
     assert!(others.is_empty(), "{others:?}");
 }

@@ -44,6 +44,7 @@ async fn inspector(stack: &Stack) -> Inspector {
         audience: None,
         required_claim: Some(("token_use".to_owned(), "access".to_owned())),
         session_claim: "origin_jti".to_owned(),
+        client_claim: None,
         roles_claim: None,
         hs256_secret: None,
     };

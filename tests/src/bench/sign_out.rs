@@ -47,12 +47,12 @@ async fn one(
     user: UserId,
     now: Epoch,
 ) -> (f64, f64) {
-    let (sign_outs, checker) = (door.sign_outs(), door.fleet.checker());
+    let (sign_outs, checker) = (door.fleet.sign_outs(), door.fleet.checker());
     let facts = contract::facts(user.as_str(), "t", now.plus(-10).0);
     let facts = TokenFacts { user: Some(user.clone()), client: None, session: None, ..facts };
     assert_eq!(checker.check(&facts).await.unwrap().refusal, None);
     let begun = Instant::now();
-    let ending = tokio::spawn(async move { sign_outs.everything(&user, &RevokedBy::User).await.unwrap() });
+    let ending = tokio::spawn(async move { sign_outs.everything(&user, &RevokedBy::User, None).await.unwrap() });
     while checker.check(&facts).await.unwrap().refusal.is_none() {
         tokio::task::yield_now().await;
     }

@@ -176,9 +176,14 @@ fn check_kind(issuer: &Issuer, header: &Header, raw: &RawClaims) -> Result<()> {
 fn claims_of(issuer: &Issuer, raw: RawClaims) -> Result<Claims> {
     let invalid = |_| VerifyError::Invalid("a claim is no identifier");
     let jti = raw.jti.ok_or(VerifyError::Invalid("no jti, so that it could not be revoked by itself"))?;
-    let client = raw.client_id.or(raw.azp).map(ClientId::parse).transpose().map_err(invalid)?;
+    let client = match &issuer.client_claim {
+        Some(claim) => text(&raw.rest, claim),
+        None => raw.client_id.or(raw.azp),
+    };
+    let client = client.ok_or(VerifyError::Invalid("names no client, so that no client's cutoff could reach it"))?;
+    let client = ClientId::parse(client).map_err(invalid)?;
     // Client-credentials tokens name the client as their subject, or nobody.
-    let subject = raw.sub.filter(|sub| client.as_ref().is_none_or(|client| client.as_str() != sub));
+    let subject = raw.sub.filter(|sub| client.as_str() != sub);
     let session = raw.rest.get(&issuer.session_claim).and_then(Value::as_str);
     let session = session.map(SessionId::parse).transpose().map_err(invalid)?;
     let preferred_username = text(&raw.rest, "preferred_username");
@@ -197,10 +202,11 @@ fn claims_of(issuer: &Issuer, raw: RawClaims) -> Result<Claims> {
             id: TokenId::parse(jti).map_err(invalid)?,
             kind: TokenKind::Access,
             user: subject.map(UserId::parse).transpose().map_err(invalid)?,
-            client,
+            client: Some(client),
             session,
             issued_at: Epoch(raw.iat),
-            signed_in_at: Epoch(raw.auth_time.unwrap_or(raw.iat)),
+            // Nobody signs in after the token was issued: such a time would be out of every cutoff's reach.
+            signed_in_at: Epoch(raw.auth_time.map_or(raw.iat, |at| at.min(raw.iat))),
             expires_at: Epoch(raw.exp),
         },
         has_auth_time: raw.auth_time.is_some(),

@@ -101,6 +101,7 @@ impl Stage {
             audience: None,
             required_claim: None,
             session_claim: "sid".to_owned(),
+            client_claim: None,
             roles_claim: None,
             hs256_secret: None,
         };
@@ -310,10 +311,38 @@ async fn times_are_taken_with_60_seconds_of_leeway_and_no_more() {
     }
 }
 
+/// `[CUT-4]`: a sign-in after the token's issue would be out of every cutoff's reach.
+#[tokio::test]
+async fn cut_4_no_sign_in_is_later_than_its_token() {
+    let key = ec("e");
+    let stage = Stage::with(&key).await;
+    for (auth_time, signed_in_at) in [(NOW - 900, NOW - 900), (NOW - 10, NOW - 10), (NOW + 900, NOW - 10)] {
+        let claims = stage.accepts(&key.sign(&but(&json!({"auth_time": auth_time})))).await;
+        assert_eq!(claims.facts.signed_in_at, Epoch(signed_in_at));
+    }
+}
+
+#[tokio::test]
+async fn a_token_names_its_client_by_the_usual_claims_or_by_the_configured_one() {
+    let key = ec("e");
+    let stage = Stage::with(&key).await;
+    for (changes, client) in
+        [(json!({}), "c"), (json!({"client_id": null, "azp": "by-azp"}), "by-azp"), (json!({"azp": "by-azp"}), "c")]
+    {
+        assert_eq!(stage.accepts(&key.sign(&but(&changes))).await.facts.client.unwrap().as_str(), client);
+    }
+    let configured = Stage::new(&[&key], |issuer| issuer.client_claim = Some("cid".to_owned())).await;
+    assert_eq!(configured.accepts(&key.sign(&but(&json!({"cid": "앱"})))).await.facts.client.unwrap().as_str(), "앱");
+    let why = "names no client, so that no client's cutoff could reach it";
+    assert_eq!(configured.refusal(&key.sign(&claims())).await, why);
+}
+
 #[tokio::test]
 async fn a_token_that_lacks_what_it_is_revoked_by_is_refused() {
     let key = ec("e");
     let stage = Stage::with(&key).await;
+    let why = "names no client, so that no client's cutoff could reach it";
+    assert_eq!(stage.refusal(&key.sign(&but(&json!({"client_id": null})))).await, why);
     let why = "no jti, so that it could not be revoked by itself";
     assert_eq!(stage.refusal(&key.sign(&but(&json!({"jti": null})))).await, why);
     let why = "not a JWT with the claims of an access token";

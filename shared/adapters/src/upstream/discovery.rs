@@ -89,7 +89,7 @@ impl Discovery {
         }
     }
 
-    /// With other time limits, for tests.
+    /// With other time limits.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;

@@ -47,6 +47,7 @@ impl Stage {
             audience: None,
             required_claim: None,
             session_claim: "sid".to_owned(),
+            client_claim: None,
             roles_claim: None,
             hs256_secret: None,
         }

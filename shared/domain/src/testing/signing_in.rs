@@ -70,6 +70,11 @@ pub async fn signing_in<S: TokenStore + SignInStore + RecordStore>(store: &S, ru
     let known = store.token(&access.owner, &access.id).await.unwrap().unwrap();
     assert_eq!(known.session.as_ref(), Some(&mine.id), "a sign-in through us keeps its name");
     assert_eq!(store.sign_in_of(&user, None, &access.id).await.unwrap(), Some(Epoch(100)), "CUT-4");
+    let later =
+        TokenRow { signed_in_at: Some(Epoch(180)), ..row(&user, format!("{run}-again"), TokenKind::Access, &mine.id) };
+    store.add_tokens(std::slice::from_ref(&later)).await.unwrap();
+    let said = store.sign_in_of(&user, Some(&mine.id), &later.id).await.unwrap();
+    assert_eq!(said, Some(Epoch(180)), "CUT-4: a session may hold several sign-ins");
     let unknown = TokenId::parse("nobody's").unwrap();
     assert_eq!(store.sign_in_of(&user, Some(&mine.id), &unknown).await.unwrap(), Some(Epoch(100)));
     assert_eq!(store.sign_in_of(&user, mine.issuer_sid.as_ref(), &unknown).await.unwrap(), None);
