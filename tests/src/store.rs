@@ -116,17 +116,13 @@ impl Store {
 
     async fn create_tables(&self) {
         let client = Client::new(&self.aws().await);
-        let by_opaque_id = keys_only("by-opaque-id", vec![key("opaque_id", KeyType::Hash)]);
         let by_client = keys_only("by-client", vec![key("client_shard", KeyType::Hash), key("owner", KeyType::Range)]);
         let jobs_by =
             |name: &str, hash: &str| keys_only(name, vec![key(hash, KeyType::Hash), key("created_at", KeyType::Range)]);
         let job_lists = [("open-jobs", "open"), ("jobs-by-time", "listed"), ("jobs-by-actor", "actor")];
         let (s, n) = (ScalarAttributeType::S, ScalarAttributeType::N);
         let extra = |name: &str| match name {
-            "tokens" => (
-                vec![by_opaque_id.clone(), by_client.clone()],
-                vec![attribute("opaque_id", s.clone()), attribute("client_shard", s.clone())],
-            ),
+            "tokens" => (vec![by_client.clone()], vec![attribute("client_shard", s.clone())]),
             "jobs" => {
                 let mut attributes = vec![attribute("created_at", n.clone())];
                 attributes.extend(job_lists.map(|(_, hash)| attribute(hash, s.clone())));

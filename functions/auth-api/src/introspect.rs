@@ -59,10 +59,8 @@ pub struct Introspection {
 #[allow(dead_code, reason = "describes the body")]
 pub struct ValidationRequest {
     /// An access token.
-    #[schema(min_length = 1)]
     access_token: Option<String>,
     /// A refresh token; of both this one is looked at.
-    #[schema(min_length = 1)]
     refresh_token: Option<String>,
 }
 

@@ -98,7 +98,7 @@ pub async fn end(
     let id = SessionId::parse(id).map_err(|_| unknown())?;
     let row = deps.sign_ins.tokens.session(&user.user_id, &id).await.map_err(|error| Problem::unavailable(&error))?;
     // One that has idled out is no longer listed, but its tokens may live on.
-    if !row.is_some_and(|row| row.ended_by.is_none()) {
+    if row.is_none_or(|row| row.ended_by.is_some()) {
         return Err(unknown());
     }
     let sign_outs = &deps.sign_ins.sign_outs;

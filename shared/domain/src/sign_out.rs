@@ -66,14 +66,11 @@ impl SignOuts {
     /// Ends what a row stands for: a refresh token is its sign-in and takes all of it along, itself last (`[OAUTH-2]`), so
     /// that whoever finds it ended can be sure of the rest.
     pub async fn grant(&self, row: &TokenRow, by: &RevokedBy) -> PortResult<Ended> {
-        let last = (&row.id, row.expires_at);
-        match (row.kind, row.owner.user(), &row.session) {
-            (TokenKind::Refresh, Some(user), Some(session)) => self.session(user, session, by, Some(last)).await,
-            _ => {
-                let ended = self.token(&row.owner, &row.id, row.expires_at, by).await?;
-                Ok(Ended { tokens: u64::from(ended), sessions: 0 })
-            }
+        if let (TokenKind::Refresh, Some(user), Some(session)) = (row.kind, row.owner.user(), &row.session) {
+            return self.session(user, session, by, Some((&row.id, row.expires_at))).await;
         }
+        let ended = self.token(&row.owner, &row.id, row.expires_at, by).await?;
+        Ok(Ended { tokens: u64::from(ended), sessions: 0 })
     }
 
     /// Ends a sign-in: its tokens and then its session. `last` is the token that whoever asks still needs to ask again

@@ -14,7 +14,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::directory::ADMINS;
 use super::item::{self, Item, corrupt, failed, key, n, s};
 use super::jobs::{cancelled_step, transact_update};
-use super::tokens::{row_key, session_attributes, token_attributes};
+use super::tokens::{row_key, session_attributes, signpost, token_attributes};
 use super::{Dynamo, RETENTION_SECONDS};
 
 /// What was removed leaves a mark for this long, so that a late record cannot bring it back.
@@ -123,6 +123,11 @@ impl Dynamo {
                 item.extend(set.chain(row.once.clone()).map(|(name, value)| (name.to_owned(), value)));
                 item.insert("at".to_owned(), n(record.at));
                 let mut writes = vec![(self.table_of(&row).to_owned(), put_request(item)?)];
+                if let Change::Upsert(Entity::Token(token)) = &record.change
+                    && let Some(signpost) = signpost(&TokenRow::from(token.clone()))
+                {
+                    writes.push((self.tables.tokens.clone(), put_request(signpost)?));
+                }
                 if let Some((user, true)) = says_admin(&record.change) {
                     writes.push((self.tables.directory.clone(), put_request(key(ADMINS, user.as_str()))?));
                 }
@@ -239,6 +244,10 @@ impl RecordStore for Dynamo {
         let change = Expression::of(&row, record.at);
         if let Some((user, is_admin)) = says_admin(&record.change) {
             return self.apply_user(row, change, user, is_admin).await;
+        }
+        if let Change::Upsert(Entity::Token(token)) = &record.change {
+            // Before the row, so that no row is without one.
+            self.put_signpost(&TokenRow::from(token.clone())).await?;
         }
         let sent = self
             .client

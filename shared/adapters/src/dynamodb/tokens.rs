@@ -33,8 +33,24 @@ fn shard_of(owner: &Owner) -> u32 {
 /// The attribute that names the session of a token that was issued through us.
 const OWN_SESSION: &str = "own_sid";
 
-/// The index that finds opaque tokens by their id. JWTs carry their user and are not in it.
-pub(super) const BY_OPAQUE_ID: &str = "by-opaque-id";
+/// What the keys of signposts begin with in place of an owner's.
+const SIGNPOST: &str = "O#";
+/// The attribute of a signpost that says whose the token is.
+const HELD_BY: &str = "held_by";
+
+/// Where an opaque token is, to be found by its id alone. JWTs carry their user and need none. An index would do as
+/// well, but lags behind: a token that is revoked right after it was issued would not be found.
+fn signpost_key(id: &TokenId) -> Item {
+    Item::from([("owner".to_owned(), s(format!("{SIGNPOST}{id}"))), ("item".to_owned(), s("-"))])
+}
+
+/// The signpost to a row, if it needs one.
+pub(super) fn signpost(row: &TokenRow) -> Option<Item> {
+    let mut item = signpost_key(&row.id);
+    item.insert(HELD_BY.to_owned(), s(owner_key(&row.owner)));
+    item.insert("ttl".to_owned(), n(row.expires_at.plus(RETENTION_SECONDS).0));
+    row.opaque.then_some(item)
+}
 
 pub(super) fn owner_key(owner: &Owner) -> String {
     match owner {
@@ -77,7 +93,7 @@ fn read_token(item: &Reader) -> PortResult<TokenRow> {
         client: item.id("client")?,
         // A sign-in through us keeps its name, whatever the issuer reports of the token later.
         session: item.id_opt(OWN_SESSION)?.or(item.id_opt("sid")?),
-        opaque: item.text_opt("opaque_id").is_some(),
+        opaque: item.0.contains_key("opaque"),
         issued_at: item.epoch("iat")?,
         signed_in_at: item.epoch_opt("auth_time")?,
         expires_at: item.epoch("exp")?,
@@ -179,6 +195,9 @@ impl TokenStore for Dynamo {
         let last = items.len().saturating_sub(1);
         for (index, item) in items.into_iter().map(Reader).enumerate() {
             let owner = item.text("owner")?.to_owned();
+            if owner.starts_with(SIGNPOST) {
+                continue;
+            }
             let begins_elsewhere = index == 0 && from.is_some();
             let ends_elsewhere = index == last && page.last_evaluated_key.is_some();
             if begins_elsewhere || ends_elsewhere {
@@ -232,21 +251,10 @@ impl TokenStore for Dynamo {
     }
 
     async fn opaque(&self, id: &TokenId) -> PortResult<Option<TokenRow>> {
-        let found = self
-            .client
-            .query()
-            .table_name(&self.tables.tokens)
-            .index_name(BY_OPAQUE_ID)
-            .key_condition_expression("opaque_id = :id")
-            .expression_attribute_values(":id", s(id.as_str()))
-            .limit(1)
-            .send()
-            .await
-            .map_err(failed)?;
-        let Some(found) = found.items.into_iter().flatten().next().map(Reader) else { return Ok(None) };
-        // The index only says where the row is; what it says is read from the row itself.
-        let owner = read_owner(found.text("owner")?)?;
-        self.token(&owner, id).await
+        let found = self.client.get_item().table_name(&self.tables.tokens).set_key(Some(signpost_key(id)));
+        let found = found.consistent_read(true).send().await.map_err(failed)?;
+        let Some(found) = found.item.map(Reader) else { return Ok(None) };
+        self.token(&read_owner(found.text(HELD_BY)?)?, id).await
     }
 
     async fn session(&self, user: &UserId, id: &SessionId) -> PortResult<Option<SessionRow>> {
@@ -306,7 +314,9 @@ impl TokenStore for Dynamo {
 #[async_trait]
 impl SignInStore for Dynamo {
     async fn add_tokens(&self, tokens: &[TokenRow]) -> PortResult<()> {
-        futures::future::try_join_all(tokens.iter().map(|token| self.add_token(token))).await?;
+        let signposts = futures::future::try_join_all(tokens.iter().map(|token| self.put_signpost(token)));
+        let rows = futures::future::try_join_all(tokens.iter().map(|token| self.add_token(token)));
+        futures::try_join!(signposts, rows)?;
         Ok(())
     }
 
@@ -363,6 +373,13 @@ impl SignInStore for Dynamo {
 }
 
 impl Dynamo {
+    /// Writes the signpost to a row, if it needs one.
+    pub(super) async fn put_signpost(&self, row: &TokenRow) -> PortResult<()> {
+        let Some(item) = signpost(row) else { return Ok(()) };
+        self.client.put_item().table_name(&self.tables.tokens).set_item(Some(item)).send().await.map_err(failed)?;
+        Ok(())
+    }
+
     /// Writes what was issued, and leaves alone what else is known of the token: a revocation, or a later record.
     async fn add_token(&self, token: &TokenRow) -> PortResult<()> {
         let mut set = Vec::new();
@@ -391,7 +408,7 @@ pub(super) fn token_attributes(row: &TokenRow) -> Vec<(&'static str, Option<Attr
         ("client", Some(s(row.client.as_str()))),
         ("client_shard", Some(s(client_shard(&row.client, shard_of(&row.owner))))),
         ("sid", row.session.as_ref().map(|session| s(session.as_str()))),
-        ("opaque_id", row.opaque.then(|| s(row.id.as_str()))),
+        ("opaque", row.opaque.then_some(AttributeValue::Bool(true))),
         ("iat", Some(n(row.issued_at.0))),
         ("auth_time", row.signed_in_at.map(|at| n(at.0))),
         ("exp", Some(n(row.expires_at.0))),

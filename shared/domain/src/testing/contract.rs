@@ -221,7 +221,8 @@ pub async fn parts<S: TokenStore + RecordStore>(store: &S, run: &str) {
         for t in 0..=n % 5 {
             let record = token(&format!("{run}-{n}-{t}"), &user, 1, 9);
             let client_id = if t == 0 && n % 2 == 0 { client.clone() } else { id("elsewhere") };
-            store.apply(&Record::upsert(1, Entity::Token(TokenRecord { client_id, ..record }))).await.unwrap();
+            let record = TokenRecord { client_id, opaque: t % 2 == 1, ..record };
+            store.apply(&Record::upsert(1, Entity::Token(record))).await.unwrap();
         }
         expected.insert(Owner::User(user), (n % 5 + 1, usize::from(n % 2 == 0)));
     }
