@@ -38,8 +38,7 @@ pub fn oauth_client() -> PathBuf {
 
 /// The checkout that the tests run in: build output that is shared may have been compiled in another.
 pub fn root() -> PathBuf {
-    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    PathBuf::from(here).parent().unwrap().to_owned()
+    var("CARGO_MANIFEST_DIR").parent().unwrap().to_owned()
 }
 
 /// A name that no other test has used.
