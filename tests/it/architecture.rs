@@ -54,6 +54,14 @@ fn the_worker_knows_how_often_the_queue_delivers() {
 }
 
 #[test]
+fn mail_3_no_more_workers_send_than_share_the_accounts_rate() {
+    let template = fs::read_to_string(root().join("template.yaml")).unwrap();
+    let queue = template.split("Queue: !GetAtt NoticeQueue.Arn").nth(1).unwrap();
+    let wanted = format!("MaximumConcurrency: {} }}", adapters::ses::WORKERS);
+    assert!(queue.lines().take(4).any(|line| line.contains(&wanted)), "{wanted}");
+}
+
+#[test]
 fn every_sample_event_is_what_its_function_takes() {
     let events = root().join("events");
     let mut seen = 0;
@@ -76,6 +84,10 @@ fn every_sample_event_is_what_its_function_takes() {
                 "revoke-chunk" => bodies()
                     .iter()
                     .for_each(|body| assert!(domain::messages::ChunkMessage::parse(body).is_ok(), "{shown}")),
+                "send-notices" => bodies().iter().for_each(|body| {
+                    let delivery = || domain::notify::Delivery::parse(body).is_ok();
+                    assert!(domain::messages::NoticeMessage::parse(body).is_ok() || delivery(), "{shown}");
+                }),
                 "ingest" => bodies()
                     .iter()
                     .for_each(|body| assert!(domain::records::Record::parse(body).is_ok(), "{shown}: {body}")),

@@ -18,6 +18,8 @@ use domain::estimate::Estimator;
 use domain::ids::JobId;
 use domain::job::{ChunkRef, Job};
 use domain::lists::Lister;
+use domain::mail::Post;
+use domain::notify::{NoticeStore, Notifier};
 use domain::plan::Planner;
 use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, RecordStore, SignInStore, TokenStore};
 use domain::redrive::Redriver;
@@ -31,7 +33,16 @@ pub const LIMITS: Limits = Limits { max_sign_in_age: 90 * 24 * 3_600 };
 
 /// A store that has all ports.
 pub trait AllPorts:
-    Directory + TokenStore + SignInStore + RecordStore + JobStore + KeyStore + DenylistStore + AuditLog + 'static
+    Directory
+    + TokenStore
+    + SignInStore
+    + RecordStore
+    + JobStore
+    + NoticeStore
+    + KeyStore
+    + DenylistStore
+    + AuditLog
+    + 'static
 {
 }
 impl AllPorts for Memory {}
@@ -145,6 +156,20 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
             queue: self.queue.clone(),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
+        }
+    }
+
+    /// A sender of notices, by this mail service.
+    pub fn notifier(&self, post: Arc<dyn Post>) -> Notifier {
+        Notifier {
+            jobs: self.store.clone(),
+            notices: self.store.clone(),
+            directory: self.store.clone(),
+            post,
+            queue: self.queue.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            kept: Arc::default(),
         }
     }
 

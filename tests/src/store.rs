@@ -77,6 +77,7 @@ pub fn variables(endpoint: &str) -> HashMap<String, String> {
         ("PLAN_QUEUE_URL", NOWHERE),
         ("PLAN_QUEUE_URL_HIGH", NOWHERE),
         ("PLAN_QUEUE_URL_IMMEDIATE", NOWHERE),
+        ("NOTICE_QUEUE_URL", NOWHERE),
         ("CHUNK_QUEUE_URL", NOWHERE),
         ("CHUNK_QUEUE_URL_HIGH", NOWHERE),
         ("CHUNK_QUEUE_URL_IMMEDIATE", NOWHERE),

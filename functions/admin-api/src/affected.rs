@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use domain::ids::JobId;
 use domain::job::Facts;
 use domain::lists::{AffectedLine, NoPage};
+use domain::notify::{Outcome, Told, Trouble};
+use domain::ports::Affected;
 use lambda_kit::problem::{Problem, ProblemDocument};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -41,16 +43,60 @@ pub struct AffectedUser {
     /// When that was noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     processed_at: Option<DateTime<Utc>>,
+    /// Whether a mail about it was sent.
+    notification_sent: bool,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notification_sent_at: Option<DateTime<Utc>>,
+    /// Where the mail stands; absent if none was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notification_status: Option<NotificationStatus>,
+}
+
+/// Where a mail to an affected user stands.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationStatus {
+    /// The mail service took it.
+    Sent,
+    /// Nobody knows whether the mail service took it: it is being sent, or whoever sent it was interrupted.
+    Unknown,
+    /// The mail service refused it, at once or later.
+    Rejected,
+    /// The directory has no address.
+    NoAddress,
+    /// It came back.
+    Bounced,
+    /// The recipient called it spam.
+    Complained,
+}
+
+impl From<&Told> for NotificationStatus {
+    fn from(told: &Told) -> Self {
+        match (told.trouble, &told.outcome) {
+            (Some(Trouble::Bounced), _) => Self::Bounced,
+            (Some(Trouble::Complained), _) => Self::Complained,
+            (Some(Trouble::Refused), _) | (None, Some(Outcome::Rejected(_))) => Self::Rejected,
+            (None, Some(Outcome::Sent)) => Self::Sent,
+            (None, Some(Outcome::NoAddress)) => Self::NoAddress,
+            (None, Some(Outcome::Unknown) | None) => Self::Unknown,
+        }
+    }
 }
 
 impl AffectedUser {
-    fn new(user_id: Option<String>, facts: Facts, processed_at: Option<DateTime<Utc>>) -> Self {
+    fn new(facts: Facts, user: Option<Affected>) -> Self {
+        let notice = user.as_ref().and_then(|user| user.notice.as_ref());
+        let sent_at = notice.and_then(Told::sent_at);
         Self {
-            user_id,
             access_tokens_revoked: facts.access_tokens,
             refresh_tokens_revoked: facts.refresh_tokens,
             sessions_terminated: facts.sessions,
-            processed_at,
+            processed_at: user.as_ref().map(|user| user.processed_at),
+            notification_sent: sent_at.is_some(),
+            notification_sent_at: sent_at,
+            notification_status: notice.map(NotificationStatus::from),
+            user_id: user.map(|user| user.user.into()),
         }
     }
 }
@@ -58,8 +104,8 @@ impl AffectedUser {
 impl From<AffectedLine> for AffectedUser {
     fn from(line: AffectedLine) -> Self {
         match line {
-            AffectedLine::User(line) => Self::new(Some(line.user.to_string()), line.facts, Some(line.processed_at)),
-            AffectedLine::Service(facts) => Self::new(None, facts, None),
+            AffectedLine::User(line) => Self::new(line.facts, Some(line)),
+            AffectedLine::Service(facts) => Self::new(facts, None),
         }
     }
 }

@@ -7,6 +7,7 @@ use domain::accept::{Accepted, PLAN_LIFETIME, Size, UNCONFIRMED_USERS, warnings}
 use domain::conditions::{Conditions, JobType};
 use domain::directory::Actor;
 use domain::job::{self, Job, Tally};
+use domain::notify::NoticeCounts;
 use http::{StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -253,15 +254,40 @@ pub struct StatisticsView {
     errors: u64,
 }
 
-impl From<&job::Statistics> for StatisticsView {
-    fn from(statistics: &job::Statistics) -> Self {
+impl From<&Tally> for StatisticsView {
+    fn from(tally: &Tally) -> Self {
+        let statistics = &tally.statistics;
         Self {
             total_users_affected: statistics.total_users_affected,
             access_tokens_revoked: statistics.access_tokens_revoked,
             refresh_tokens_revoked: statistics.refresh_tokens_revoked,
             sessions_terminated: statistics.sessions_terminated,
-            notifications_sent: statistics.notifications_sent,
+            notifications_sent: tally.notices.sent,
             errors: statistics.errors,
+        }
+    }
+}
+
+/// What became of the mails to affected users (`[MAIL-3]`).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NotificationsView {
+    /// Sent.
+    sent: u64,
+    /// Refused by the mail service.
+    rejected: u64,
+    /// Perhaps sent, perhaps not: whoever sent them was interrupted. They are never sent again.
+    unknown: u64,
+    /// Users without an address.
+    without_address: u64,
+}
+
+impl From<NoticeCounts> for NotificationsView {
+    fn from(counts: NoticeCounts) -> Self {
+        Self {
+            sent: counts.sent,
+            rejected: counts.rejected,
+            unknown: counts.unknown,
+            without_address: counts.unaddressed,
         }
     }
 }
@@ -331,6 +357,9 @@ pub struct JobStatus {
     /// What it did. Not of dry runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     statistics: Option<StatisticsView>,
+    /// What became of the mails to those it affected, if they were to get any. May still change when the job has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notifications: Option<NotificationsView>,
     /// What it would do. Of dry runs that are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     would_affect: Option<Numbers>,
@@ -384,7 +413,8 @@ impl JobStatus {
             dry_run: job.dry_run,
             progress: tally.progress(&job),
             conditions: conditions(&job),
-            statistics: (!job.dry_run).then(|| (&tally.statistics).into()),
+            statistics: (!job.dry_run).then(|| tally.into()),
+            notifications: (job.notify_users && !job.dry_run).then(|| tally.notices.into()),
             would_affect: counted.map(Numbers::from),
             warnings: counted
                 .zip(includes.as_ref())

@@ -1,5 +1,5 @@
 //! Settles one chunk per message: token rows, sessions, affected users, counts. Of a chunk that is a part of a table
-//! or index, as much as there is time for; the rest is another message.
+//! or index, as much as there is time for; the rest is another message. Then has the affected users told.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use domain::messages::ChunkMessage;
@@ -17,10 +17,15 @@ pub async fn handle(event: LambdaEvent<SqsEvent>, settler: &Settler) -> Result<S
     Ok(batch::run(event.payload, |message| async move {
         let chunk = ChunkMessage::parse(&message.body)?.chunk;
         let settled = settler.settle(&chunk, message.receives >= MAX_RECEIVES, deadline).await?;
-        if let Settled::Through(Some(closed)) = settled {
+        let (closed, untold) = match settled {
+            Settled::Through(closed) => (closed, None),
+            Settled::Untold(closed, error) => (closed, Some(error)),
+            Settled::ToBeContinued => (None, None),
+        };
+        if let Some(closed) = closed {
             metrics::job_ended(settler.clock.as_ref(), &closed);
         }
-        Ok(())
+        untold.map_or(Ok(()), |error| Err(error.into()))
     })
     .await)
 }

@@ -12,7 +12,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (aws, clock) = (aws::config().await, Arc::new(SystemClock));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
-    let queue = Arc::new(Sqs::new(&aws, None, Some(config::chunk_queues()?)));
+    let queue = Arc::new(Sqs::new(&aws, None, Some(config::chunk_queues()?)).with_notices(config::notice_queue()?));
     tokio::join!(store.warm_up(), cache.warm_up());
     let (tokens, jobs, denylist) = (store.clone(), store.clone(), store);
     let settler = Settler { tokens, jobs, denylist, cache, queue, clock, ids: Arc::new(SystemIds) };

@@ -80,6 +80,10 @@ pub struct Queues {
     pub chunk_high: String,
     /// Those of emergencies.
     pub chunk_immediate: String,
+    /// Affected users to be told.
+    pub notice: String,
+    /// What the mail service says of mails later.
+    pub mail_event: String,
     /// Records from elsewhere.
     pub ingest: String,
 }

@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use chrono::TimeDelta;
 use domain::error::PortError;
 use domain::ids::JobId;
-use domain::job::{ChunkRef, Priority};
-use domain::messages::{ChunkMessage, PlanMessage};
+use domain::job::{ChunkRef, NoticeRef, Priority};
+use domain::messages::{ChunkMessage, NoticeMessage, PlanMessage};
 use domain::ports::{PortResult, WorkQueue};
 use domain::settings::Queues;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -22,11 +23,16 @@ pub struct Sqs {
     client: Client,
     plan: Option<Queues>,
     chunk: Option<Queues>,
+    notices: Option<String>,
+}
+
+fn no_queue() -> PortError {
+    failed("this function has no such queue")
 }
 
 /// The queue of a priority. A function that sends no such work has none.
 fn queue_of(queues: Option<&Queues>, priority: Priority) -> PortResult<&str> {
-    let queues = queues.ok_or_else(|| failed("this function has no such queue"))?;
+    let queues = queues.ok_or_else(no_queue)?;
     Ok(match priority {
         Priority::Normal => &queues.normal,
         Priority::High => &queues.high,
@@ -37,7 +43,13 @@ fn queue_of(queues: Option<&Queues>, priority: Priority) -> PortResult<&str> {
 impl Sqs {
     /// Builds the client once, before the first event.
     pub fn new(config: &SdkConfig, plan: Option<Queues>, chunk: Option<Queues>) -> Self {
-        Self { client: Client::new(config), plan, chunk }
+        Self { client: Client::new(config), plan, chunk, notices: None }
+    }
+
+    /// With the queue of users to be told.
+    #[must_use]
+    pub fn with_notices(self, queue: String) -> Self {
+        Self { notices: Some(queue), ..self }
     }
 
     async fn send_batch(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()> {
@@ -79,5 +91,13 @@ impl WorkQueue for Sqs {
             .buffer_unordered(BATCHES_AT_ONCE)
             .try_for_each(|()| async { Ok(()) })
             .await
+    }
+
+    async fn send_notice(&self, notice: &NoticeRef, delay: TimeDelta) -> PortResult<()> {
+        let request = self.client.send_message().queue_url(self.notices.as_deref().ok_or_else(no_queue)?);
+        let request = request.message_body(body(&NoticeMessage::new(notice.clone()))?);
+        let request = request.delay_seconds(i32::try_from(delay.num_seconds()).unwrap_or(i32::MAX));
+        request.send().await.map_err(|error| failed(aws_sdk_sqs::error::DisplayErrorContext(&error)))?;
+        Ok(())
     }
 }

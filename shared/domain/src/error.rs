@@ -1,7 +1,7 @@
 //! What can go wrong at a port, seen from the rules.
 
 /// A store, queue or cache did not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
     /// No answer, or a refusal that may pass (time-out, throttle, connection lost). The write may have happened.
     #[error("{service} did not answer: {cause}")]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::Conditions;
 use crate::directory::Actor;
 use crate::ids::{JobId, UserId};
+use crate::notify::NoticeCounts;
 use crate::time::Epoch;
 use crate::token::Owner;
 
@@ -137,8 +138,6 @@ pub struct Statistics {
     pub refresh_tokens_revoked: u64,
     /// Sessions ended.
     pub sessions_terminated: u64,
-    /// Mails sent.
-    pub notifications_sent: u64,
     /// Chunks that could not be settled.
     pub errors: u64,
     /// The tokens among them that belong to no user.
@@ -189,7 +188,6 @@ impl Statistics {
             access_tokens_revoked: choose(self.access_tokens_revoked, other.access_tokens_revoked),
             refresh_tokens_revoked: choose(self.refresh_tokens_revoked, other.refresh_tokens_revoked),
             sessions_terminated: choose(self.sessions_terminated, other.sessions_terminated),
-            notifications_sent: choose(self.notifications_sent, other.notifications_sent),
             errors: choose(self.errors, other.errors),
             service: self.service.zip(other.service, choose),
             admins: choose(self.admins, other.admins),
@@ -338,6 +336,18 @@ pub struct ChunkRef {
     pub first_user: Option<UserId>,
 }
 
+/// What is needed to tell a chunk's affected users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeRef {
+    /// The job.
+    pub job_id: JobId,
+    /// The chunk's number.
+    pub chunk: u32,
+    /// The users up to this one have been told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<UserId>,
+}
+
 /// How a chunk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -377,7 +387,7 @@ pub enum Fate {
     Left,
 }
 
-/// The sum over a job's chunk results.
+/// The sum over a job's chunk results, and over its notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Chunks settled.
@@ -390,6 +400,8 @@ pub struct Tally {
     pub statistics: Statistics,
     /// What a cancelled job left alone.
     pub left: Statistics,
+    /// What became of the notices to affected users. They may still grow when the job has ended.
+    pub notices: NoticeCounts,
 }
 
 impl Tally {

@@ -34,6 +34,7 @@ pub mod mail;
 pub mod members;
 pub mod messages;
 pub mod notice;
+pub mod notify;
 pub mod permissions;
 pub mod plan;
 pub mod population;
@@ -53,5 +54,5 @@ pub mod token;
 pub mod upstream;
 pub mod vault;
 
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;

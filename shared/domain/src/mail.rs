@@ -3,7 +3,9 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
+use crate::notify::Mark;
 use crate::ports::PortResult;
 
 /// A mail to one address, as text and as HTML. Made by [`Mail::new`], so that its headers are single lines.
@@ -46,6 +48,29 @@ pub fn one_line(text: &str) -> String {
 pub trait Mailer: Send + Sync {
     /// Hands a mail over for delivery. After an error it may have gone out all the same.
     async fn send(&self, mail: &Mail) -> PortResult<()>;
+}
+
+/// Why a notice was not sent, or may not have been.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    /// It was certainly not sent, and may be tried again.
+    #[error("not now: {0}")]
+    Later(String),
+    /// It was certainly not sent, and trying again will not help. A code, without anybody's address.
+    #[error("refused: {0}")]
+    Rejected(String),
+    /// It may have been sent. It must not be tried again.
+    #[error("nobody knows: {0}")]
+    Unknown(String),
+}
+
+/// Sends notices: many, no faster than the mail service allows, and none of them twice.
+#[async_trait]
+pub trait Post: Send + Sync {
+    /// Waits until one more may be sent. False if that is not before `deadline`.
+    async fn turn(&self, deadline: DateTime<Utc>) -> bool;
+    /// Hands a notice over for delivery, once, with what finds its row again.
+    async fn post(&self, mail: &Mail, mark: &Mark) -> Result<(), NotSent>;
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::WorkError;
 use crate::ids::JobId;
-use crate::job::ChunkRef;
+use crate::job::{ChunkRef, NoticeRef};
 
 /// The version that is written; older ones stay readable.
 const VERSION: u8 = 1;
@@ -25,6 +25,15 @@ pub struct ChunkMessage {
     v: u8,
     /// The chunk.
     pub chunk: ChunkRef,
+}
+
+/// Affected users of a chunk to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoticeMessage {
+    v: u8,
+    /// Which.
+    pub notice: NoticeRef,
 }
 
 fn parse<M: serde::de::DeserializeOwned>(body: &str, version: impl Fn(&M) -> u8) -> Result<M, WorkError> {
@@ -53,6 +62,18 @@ impl ChunkMessage {
     /// A message in the current version.
     pub fn new(chunk: ChunkRef) -> Self {
         Self { v: VERSION, chunk }
+    }
+
+    /// Reads a message body.
+    pub fn parse(body: &str) -> Result<Self, WorkError> {
+        parse(body, |message: &Self| message.v)
+    }
+}
+
+impl NoticeMessage {
+    /// A message in the current version.
+    pub fn new(notice: NoticeRef) -> Self {
+        Self { v: VERSION, notice }
     }
 
     /// Reads a message body.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::audit::Entry as AuditEntry;
 use crate::cutoff::{Basis, Cutoff, Kinds, Scope, Spares};
@@ -14,7 +14,10 @@ use crate::directory::{Client, Group, User};
 use crate::error::PortError;
 use crate::identity::Profile;
 use crate::ids::{ClientId, GroupId, JobId, RawToken, SessionId, TokenId, UserId};
-use crate::job::{Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Priority, Status, Tally};
+use crate::job::{
+    Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, NoticeRef, PlanCursor, Priority, Status, Tally,
+};
+use crate::notify::Told;
 use crate::rate::{SlotChange, Slots};
 use crate::records::Record;
 use crate::time::Epoch;
@@ -38,6 +41,8 @@ pub trait Directory: Send + Sync {
     async fn client(&self, id: &ClientId) -> PortResult<Option<Client>>;
     /// The users who are admins, found without looking at the others.
     async fn admins(&self) -> PortResult<Vec<UserId>>;
+    /// Those of some texts that are a user's name, or were once, as [`name_key`](crate::notice::name_key) writes it.
+    async fn known_names(&self, texts: &[String]) -> PortResult<BTreeSet<String>>;
 }
 
 /// Partitions over which each client's tokens are spread in the index that finds them (no hot key). All tokens of one
@@ -171,6 +176,8 @@ pub struct Affected {
     pub facts: Facts,
     /// When that was noted.
     pub processed_at: DateTime<Utc>,
+    /// Where the notice stands; none if nobody has begun to send one.
+    pub notice: Option<Told>,
 }
 
 /// Jobs, their chunks' results and the users they affected.
@@ -401,6 +408,9 @@ pub trait WorkQueue: Send + Sync {
     async fn send_plan(&self, job: &JobId, priority: Priority) -> PortResult<()>;
     /// Chunks to settle.
     async fn send_chunks(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()>;
+    /// Affected users to be told, not before `delay` (at most fifteen minutes) has passed. No priority: no token waits
+    /// for a mail.
+    async fn send_notice(&self, notice: &NoticeRef, delay: TimeDelta) -> PortResult<()>;
 }
 
 /// What a verified access token says.

@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use crate::cutoff::LEEWAY_SECONDS;
 use crate::error::{PortError, WorkError};
 use crate::guard;
 use crate::ids::UserId;
-use crate::job::{ChunkOutcome, ChunkRef, ChunkResult, Facts, Fate, Job, Statistics, Status};
+use crate::job::{ChunkOutcome, ChunkRef, ChunkResult, Facts, Fate, Job, NoticeRef, Statistics, Status};
 use crate::ports::{
     CLIENT_SHARDS, DenylistCache, DenylistStore, Frozen, JobStore, Page, PortResult, Step, TokenStore, WorkQueue,
 };
@@ -56,6 +56,8 @@ pub struct Settler {
 pub enum Settled {
     /// All of it is settled, and what that ended.
     Through(Option<Closed>),
+    /// The same, but nobody could be asked to tell the affected users: the message should come again for that.
+    Untold(Option<Closed>, PortError),
     /// Time ran out; a message to go on was sent.
     ToBeContinued,
 }
@@ -113,8 +115,10 @@ impl Settler {
 
     async fn settle_known(&self, job: &Job, chunk: &ChunkRef, deadline: DateTime<Utc>) -> Result<Settled, WorkError> {
         let before = self.jobs.chunk_result(&job.id, chunk.number).await?;
-        let through = before.is_some_and(|result| result.outcome != ChunkOutcome::Failed);
-        if !through {
+        let through = before.filter(|result| result.outcome != ChunkOutcome::Failed);
+        let lost = if let Some(result) = through {
+            result.statistics
+        } else {
             let selector = Selector::of(job);
             let listed = selector.spares_people() && !matches!(selector.source(), Source::People(_));
             let spared = if listed { self.jobs.frozen_people(&job.id, Frozen::Spared).await? } else { BTreeSet::new() };
@@ -130,8 +134,24 @@ impl Settler {
             let outcome = if left { ChunkOutcome::Cancelled } else { ChunkOutcome::Done };
             let (statistics, left) = self.recorded(job, chunk.number).await?;
             self.commit(job, chunk.number, ChunkResult { outcome, statistics, left }).await?;
+            statistics
+        };
+        // Mail comes after everything else, and nothing waits for it.
+        let told = self.have_told(job, chunk.number, &lost).await;
+        let closed = close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?;
+        Ok(match told {
+            Ok(()) => Settled::Through(closed),
+            Err(error) => Settled::Untold(closed, error),
+        })
+    }
+
+    /// Asks for the affected users to be told, if the job wants it. Asking twice does no harm.
+    async fn have_told(&self, job: &Job, chunk: u32, lost: &Statistics) -> PortResult<()> {
+        if job.dry_run || !job.notify_users || lost.total_users_affected == 0 {
+            return Ok(());
         }
-        Ok(Settled::Through(close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?))
+        let notice = NoticeRef { job_id: job.id.clone(), chunk, after: None };
+        self.queue.send_notice(&notice, TimeDelta::zero()).await
     }
 
     /// What is to be done now. A page that begins after the job was cancelled is left alone.

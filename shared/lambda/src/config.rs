@@ -70,6 +70,16 @@ pub fn chunk_queues() -> Result<Queues, ConfigError> {
     })
 }
 
+/// The queue of users to be told: `NOTICE_QUEUE_URL`.
+pub fn notice_queue() -> Result<String, ConfigError> {
+    required("NOTICE_QUEUE_URL")
+}
+
+/// Where the mail service reports what becomes of notices: `MAIL_CONFIGURATION_SET`; nowhere by default.
+pub fn configuration_set() -> Option<String> {
+    var("MAIL_CONFIGURATION_SET")
+}
+
 /// Mail: `MAIL_FROM`, and `SECURITY_TEAM_EMAIL` if anybody is told of emergencies.
 pub fn mail() -> Result<Mail, ConfigError> {
     Ok(Mail { from: required("MAIL_FROM")?, security_team: var("SECURITY_TEAM_EMAIL") })

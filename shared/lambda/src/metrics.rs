@@ -5,6 +5,8 @@
 use serde_json::json;
 
 use domain::close::Closed;
+use domain::ids::JobId;
+use domain::notify::{Delivery, NoticeCounts};
 use domain::time::Clock;
 
 use crate::config;
@@ -41,6 +43,26 @@ pub fn job_ended(clock: &dyn Clock, closed: &Closed) {
     emit(clock, "TokensRevoked", Unit::Count, closed.tokens_revoked, &job);
 }
 
+/// Writes how many users were told and how many could not be.
+pub fn users_told(clock: &dyn Clock, job: &JobId, counted: &NoticeCounts) {
+    let job = [("job_id", job.as_str())];
+    for (name, value) in told(counted) {
+        if value > 0 {
+            emit(clock, name, Unit::Count, value, &job);
+        }
+    }
+}
+
+/// `[RUN-5]`: mail sent and failed. Users without an address are the directory's business, not the mail's.
+fn told(counted: &NoticeCounts) -> [(&'static str, u64); 3] {
+    [("MailSent", counted.sent), ("MailFailed", counted.rejected), ("MailUnknown", counted.unknown)]
+}
+
+/// Writes that a mail did not arrive as it should.
+pub fn mail_returned(clock: &dyn Clock, delivery: &Delivery) {
+    emit(clock, "MailReturned", Unit::Count, 1, &[("job_id", delivery.mark.job.as_str())]);
+}
+
 fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) -> serde_json::Value {
     let mut line = json!({
         "_aws": {
@@ -63,6 +85,12 @@ fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn run_5_sent_failed_and_unknown_are_three_metrics() {
+        let counted = NoticeCounts { sent: 3, rejected: 2, unknown: 1, unaddressed: 9 };
+        assert_eq!(told(&counted), [("MailSent", 3), ("MailFailed", 2), ("MailUnknown", 1)]);
+    }
 
     #[test]
     fn a_data_point_is_one_line_that_names_its_metric_and_keeps_ids_out_of_the_dimensions() {

@@ -9,7 +9,8 @@ use crate::function::Function;
 use crate::redis_server::RedisServer;
 use crate::store::{Store, variables};
 
-const FUNCTIONS: [&str; 7] = ["authorizer", "admin-api", "auth-api", "plan-job", "revoke-chunk", "ingest", "scheduled"];
+const FUNCTIONS: [&str; 8] =
+    ["authorizer", "admin-api", "auth-api", "plan-job", "revoke-chunk", "send-notices", "ingest", "scheduled"];
 const FLOOR: &str = "hello-world";
 const STARTS: usize = 15;
 

@@ -1,5 +1,7 @@
 //! Users, groups, memberships and clients.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use domain::directory::{Client, Group, User};
@@ -7,6 +9,8 @@ use domain::error::PortError;
 use domain::ids::{ClientId, GroupId, UserId};
 use domain::ports::{Directory, PortResult};
 use domain::records::{ClientRecord, GroupRecord, UserRecord};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use sha2::{Digest as _, Sha256};
 
 use super::Dynamo;
 use super::item::{self, Item, Reader, failed, key, s};
@@ -15,12 +19,56 @@ use super::item::{self, Item, Reader, failed, key, s};
 pub(super) const ADMINS: &str = "ADMINS";
 /// How often unprocessed keys of a batch are asked for again.
 const BATCH_TRIES: usize = 5;
+/// Keys in one `BatchGetItem`.
+const BATCH: usize = 100;
+const BATCHES_AT_ONCE: usize = 4;
+
+/// Where it is noted that somebody has this name: under its hash, so that the key is short and nobody's name stays.
+pub(super) fn name_item(name: &str) -> Item {
+    key(format!("N#{}", hex(name)), "-")
+}
+
+fn hex(name: &str) -> String {
+    Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 impl Dynamo {
     async fn directory_item(&self, pk: String, sk: &str) -> PortResult<Option<Reader>> {
         let got = self.client.get_item().table_name(&self.tables.directory).set_key(Some(key(pk, sk)));
         let item = got.consistent_read(true).send().await.map_err(failed)?.item;
         Ok(item.map(Reader).filter(|item| !item.flag("deleted")))
+    }
+
+    /// Those of at most 100 items that are there, marks of removed ones among them.
+    async fn directory_items(&self, mut wanted: Vec<Item>) -> PortResult<Vec<Reader>> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for _ in 0..BATCH_TRIES {
+            if wanted.is_empty() {
+                return Ok(found);
+            }
+            let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
+            let keys = keys.map_err(|cause| item::corrupt(cause.to_string()))?;
+            let request = self.client.batch_get_item().request_items(&self.tables.directory, keys);
+            let answer = request.send().await.map_err(failed)?;
+            let items = answer.responses.into_iter().flatten().flat_map(|(_, items)| items);
+            found.extend(items.map(Reader));
+            let unprocessed = answer.unprocessed_keys.into_iter().flatten();
+            wanted = unprocessed.flat_map(|(_, keys)| keys.keys).collect();
+        }
+        if wanted.is_empty() {
+            return Ok(found);
+        }
+        Err(PortError::Unavailable { service: "DynamoDB", cause: "batch read kept being throttled".to_owned() })
+    }
+}
+
+impl Dynamo {
+    /// Those of at most 100 texts that are names.
+    async fn known_of(&self, texts: Vec<String>) -> PortResult<Vec<String>> {
+        let found = self.directory_items(texts.iter().map(|text| name_item(text)).collect()).await?;
+        let found: BTreeSet<&str> = found.iter().filter_map(|item| item.text_opt("pk")).collect();
+        let is_known = |text: &String| found.contains(format!("N#{}", hex(text)).as_str());
+        Ok(texts.into_iter().filter(is_known).collect())
     }
 }
 
@@ -32,26 +80,16 @@ impl Directory for Dynamo {
     }
 
     async fn users(&self, ids: &[UserId]) -> PortResult<Vec<User>> {
-        let mut users = Vec::with_capacity(ids.len());
-        let mut wanted: Vec<Item> = ids.iter().map(|id| key(format!("U#{id}"), "-")).collect();
-        for _ in 0..BATCH_TRIES {
-            if wanted.is_empty() {
-                return Ok(users);
-            }
-            let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
-            let keys = keys.map_err(|cause| item::corrupt(cause.to_string()))?;
-            let request = self.client.batch_get_item().request_items(&self.tables.directory, keys);
-            let answer = request.send().await.map_err(failed)?;
-            for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
-                let item = Reader(item);
-                if !item.flag("deleted") {
-                    users.push(item.json::<UserRecord>("data")?.into());
-                }
-            }
-            let unprocessed = answer.unprocessed_keys.into_iter().flatten();
-            wanted = unprocessed.flat_map(|(_, keys)| keys.keys).collect();
-        }
-        Err(PortError::Unavailable { service: "DynamoDB", cause: "batch read kept being throttled".to_owned() })
+        let wanted = ids.iter().map(|id| key(format!("U#{id}"), "-")).collect();
+        let found = self.directory_items(wanted).await?.into_iter();
+        let there = found.filter(|item| !item.flag("deleted"));
+        there.map(|item| Ok(item.json::<UserRecord>("data")?.into())).collect()
+    }
+
+    async fn known_names(&self, texts: &[String]) -> PortResult<BTreeSet<String>> {
+        let batches = stream::iter(texts.chunks(BATCH).map(<[String]>::to_vec));
+        let known = batches.map(|texts| self.known_of(texts)).buffer_unordered(BATCHES_AT_ONCE);
+        Ok(known.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
     async fn groups(&self) -> PortResult<Vec<Group>> {

@@ -19,7 +19,7 @@ use domain::token::Owner;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::item::{self, Item, Reader, corrupt, failed, key, n, s};
-use super::{Dynamo, audit, tokens};
+use super::{Dynamo, audit, notices, tokens};
 
 /// The index of open jobs: `open` is taken away when a job ends, so that it holds nothing else.
 const OPEN_JOBS: &str = "open-jobs";
@@ -52,8 +52,13 @@ fn result_key(id: &JobId, chunk: u32) -> Item {
     key(format!("J#{id}"), format!("C#{chunk:08}"))
 }
 
+/// The shard of the tally that a chunk counts in.
+pub(super) fn tally_key(id: &JobId, chunk: u32) -> Item {
+    key(format!("J#{id}"), format!("N#{}", chunk % TALLY_SHARDS))
+}
+
 /// Where a chunk's owners are noted: users and clients with service tokens, as the tokens table names them.
-fn affected_pk(id: &JobId, chunk: u32, fate: Fate) -> String {
+pub(super) fn affected_pk(id: &JobId, chunk: u32, fate: Fate) -> String {
     match fate {
         Fate::Lost => format!("A#{id}#{chunk}"),
         Fate::Left => format!("L#{id}#{chunk}"),
@@ -68,7 +73,7 @@ fn people_pk(id: &JobId, list: Frozen) -> String {
 }
 
 /// When what is written now for a job may go. Housekeeping, so that the store's own clock will do.
-fn kept_until() -> AttributeValue {
+pub(super) fn kept_until() -> AttributeValue {
     n(Epoch::from(SystemClock.now()).plus(JOB_RETENTION_SECONDS).0)
 }
 
@@ -145,7 +150,7 @@ fn read_job(item: &Reader) -> PortResult<Job> {
 type Count = fn(&ChunkResult) -> u64;
 
 /// The tally's attributes, and how to reach each in a result.
-const TALLY: [(&str, Count); 19] = [
+const TALLY: [(&str, Count); 18] = [
     ("done", |result| u64::from(result.outcome == ChunkOutcome::Done)),
     ("failed", |result| u64::from(result.outcome == ChunkOutcome::Failed)),
     ("cancelled", |result| u64::from(result.outcome == ChunkOutcome::Cancelled)),
@@ -153,7 +158,6 @@ const TALLY: [(&str, Count); 19] = [
     ("access_tokens", |result| result.statistics.access_tokens_revoked),
     ("refresh_tokens", |result| result.statistics.refresh_tokens_revoked),
     ("sessions", |result| result.statistics.sessions_terminated),
-    ("notifications", |result| result.statistics.notifications_sent),
     ("errors", |result| result.statistics.errors),
     ("service_access_tokens", |result| result.statistics.service.access_tokens),
     ("service_refresh_tokens", |result| result.statistics.service.refresh_tokens),
@@ -481,7 +485,8 @@ impl JobStore for Dynamo {
             let Owner::User(user) = tokens::read_owner(item.text("sk")?)? else {
                 return Err(corrupt("an affected user who is none"));
             };
-            Ok(Affected { user, facts: read_facts(&item)?, processed_at: from_millis(item.number("processed_at")?) })
+            let processed_at = from_millis(item.number("processed_at")?);
+            Ok(Affected { user, facts: read_facts(&item)?, processed_at, notice: notices::read_told(&item)? })
         };
         page.items.into_iter().flatten().map(read).collect()
     }
@@ -544,9 +549,7 @@ impl JobStore for Dynamo {
                 .expression_attribute_names("#result", "result")
                 .expression_attribute_values(":before", write_result(before)?),
         };
-        let mut add = Update::builder()
-            .table_name(&self.tables.jobs)
-            .set_key(Some(key(format!("J#{id}"), format!("N#{}", chunk % TALLY_SHARDS))));
+        let mut add = Update::builder().table_name(&self.tables.jobs).set_key(Some(tally_key(id, chunk)));
         let mut terms = Vec::new();
         for (index, (name, of)) in TALLY.iter().enumerate() {
             let had = before.as_ref().map_or(0, of).cast_signed();
@@ -585,7 +588,9 @@ impl JobStore for Dynamo {
             .map_err(failed)?;
         let mut tally = Tally::default();
         for shard in shards.items.into_iter().flatten().map(Reader) {
-            let number = |name: &str| shard.number::<u64>(name);
+            // A notice may be counted in a shard before any chunk is.
+            let number = |name: &str| shard.number_opt::<u64>(name).map(Option::unwrap_or_default);
+            tally.notices += notices::read_counts(&shard)?;
             tally.done += number("done")?;
             tally.failed += number("failed")?;
             tally.cancelled += number("cancelled")?;
@@ -594,7 +599,6 @@ impl JobStore for Dynamo {
                 access_tokens_revoked: number("access_tokens")?,
                 refresh_tokens_revoked: number("refresh_tokens")?,
                 sessions_terminated: number("sessions")?,
-                notifications_sent: number("notifications")?,
                 errors: number("errors")?,
                 service: Facts {
                     access_tokens: number("service_access_tokens")?,

@@ -7,11 +7,13 @@
 //! | directory | `GROUPS` | group id | all groups: a subtree is found by one consistent query |
 //! | directory | `M#group` | user id | members, in byte order |
 //! | directory | `ADMINS` | user id | the users who are admins, changed together with their rows |
+//! | directory | `N#hash of a name` | `-` | that some user has, or had, this name |
 //! | jobs | `J#job` | `-` | the job |
 //! | jobs | `J#job` | `C#number` | a chunk's result |
 //! | jobs | `J#job` | `K#number` | where the last worker at a part of a table left off |
 //! | jobs | `J#job` | `N#0…15` | the tally, in shards so that chunks ending together do not wait for each other |
-//! | jobs | `A#job#number` | `U#user`, `C#client` | the chunk's affected owners, spread over partitions |
+//! | jobs | `J#job` | `M#number` | the notices of a chunk, counted |
+//! | jobs | `A#job#number` | `U#user`, `C#client` | the chunk's affected owners with their notices, spread over partitions |
 //! | jobs | `L#job#number` | `U#user`, `C#client` | what a cancelled job left to the chunk's owners |
 //! | jobs | `P#job#spared`, `P#job#admins` | number | users frozen when the job was accepted, 500 to an item |
 //! | jobs | `R#actor` | name of a limit | the slots an actor has taken |
@@ -32,6 +34,7 @@ mod item;
 mod jobs;
 mod keys;
 pub mod lazy;
+mod notices;
 mod records;
 mod tokens;
 

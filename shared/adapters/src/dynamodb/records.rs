@@ -1,17 +1,18 @@
 //! Records from elsewhere: conditional on their time, so that late and repeated ones change nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, PutRequest, TransactWriteItem, Update, WriteRequest};
 use domain::directory::User;
 use domain::ids::UserId;
+use domain::notice::name_key;
 use domain::ports::{Applied, PortResult, RecordStore, Step};
 use domain::records::{Change, Entity, Key, Record};
 use domain::token::{Owner, SessionRow, TokenRow};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::directory::ADMINS;
+use super::directory::{ADMINS, name_item};
 use super::item::{self, Item, corrupt, failed, key, n, s};
 use super::jobs::{cancelled_step, transact_update};
 use super::tokens::{row_key, session_attributes, signpost, token_attributes};
@@ -114,6 +115,8 @@ impl Dynamo {
     /// Writes upserts without looking at what is stored: the first load of an empty stack, about eight times as
     /// fast as [`RecordStore::apply`]. On a table in use it would undo newer changes.
     pub async fn load(&self, records: &[Record]) -> PortResult<()> {
+        // One batch must not write an item twice.
+        let mut names = HashSet::new();
         let rows: Vec<(String, WriteRequest)> = records
             .iter()
             .map(|record| {
@@ -127,6 +130,9 @@ impl Dynamo {
                     && let Some(signpost) = signpost(&TokenRow::from(token.clone()))
                 {
                     writes.push((self.tables.tokens.clone(), put_request(signpost)?));
+                }
+                if let Some(name) = says_name(&record.change).filter(|name| names.insert(name.clone())) {
+                    writes.push((self.tables.directory.clone(), put_request(name_item(&name))?));
                 }
                 if let Some((user, true)) = says_admin(&record.change) {
                     writes.push((self.tables.directory.clone(), put_request(key(ADMINS, user.as_str()))?));
@@ -208,6 +214,14 @@ fn says_admin(change: &Change) -> Option<(&UserId, bool)> {
     }
 }
 
+/// The name that a record gives a user.
+fn says_name(change: &Change) -> Option<String> {
+    match change {
+        Change::Upsert(Entity::User(user)) => user.name.as_deref().and_then(name_key),
+        _ => None,
+    }
+}
+
 impl Dynamo {
     /// Changes a user's row and the list of admins together: a job that spares admins must not see one without the
     /// other.
@@ -242,6 +256,11 @@ impl RecordStore for Dynamo {
     async fn apply(&self, record: &Record) -> PortResult<Applied> {
         let row = row(record)?;
         let change = Expression::of(&row, record.at);
+        if let Some(name) = says_name(&record.change) {
+            // Before the row: a reason must not name somebody whose name is not known to be one yet.
+            let put = self.client.put_item().table_name(&self.tables.directory);
+            put.set_item(Some(name_item(&name))).send().await.map_err(failed)?;
+        }
         if let Some((user, is_admin)) = says_admin(&record.change) {
             return self.apply_user(row, change, user, is_admin).await;
         }

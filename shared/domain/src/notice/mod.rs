@@ -6,16 +6,21 @@
 //! How to add a notice: give [`Notice`] a variant and let the compiler lead you through the matches, write its four
 //! templates, and add it to `mails` in the tests below.
 
+mod logout;
 mod page;
+mod reason;
 
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::conditions::JobType;
 use crate::directory::Actor;
 use crate::ids::JobId;
 use crate::mail::{Mail, one_line};
+use logout::{Form, Logout};
 use page::{EmergencyKey, Language, Page, SecurityAlert};
+pub use reason::{CleanReason, clean, name_key};
 
 /// For how long an emergency key is valid.
 pub const EMERGENCY_KEY_LIFETIME: TimeDelta = TimeDelta::minutes(5);
@@ -47,6 +52,21 @@ pub enum Notice<'a> {
         /// Whether every verifier refuses what it covers.
         effective: bool,
     },
+    /// To a user whose sign-ins a job ended.
+    Logout {
+        /// The job's kind.
+        kind: JobType,
+        /// The job.
+        job: &'a JobId,
+        /// The user's name.
+        name: Option<&'a str>,
+        /// The name of the client whose tokens were ended, if the job names one.
+        client: Option<&'a str>,
+        /// Why, as everybody may read it.
+        reason: &'a CleanReason,
+        /// From when on the sign-ins were refused.
+        at: DateTime<Utc>,
+    },
 }
 
 impl fmt::Debug for Notice<'_> {
@@ -59,6 +79,10 @@ impl fmt::Debug for Notice<'_> {
             Self::SecurityAlert { job, at, effective, .. } => {
                 let mut shown = f.debug_struct("SecurityAlert");
                 shown.field("job", job).field("at", at).field("effective", effective).finish_non_exhaustive()
+            }
+            Self::Logout { kind, job, at, .. } => {
+                let mut shown = f.debug_struct("Logout");
+                shown.field("kind", kind).field("job", job).field("at", at).finish_non_exhaustive()
             }
         }
     }
@@ -104,6 +128,18 @@ impl Notice<'_> {
                 };
                 (text.written(), html.written())
             }
+            Self::Logout { kind, job, name, client, reason, at } => {
+                let it = Logout {
+                    lang: language.tag(),
+                    subject,
+                    job: one_line(job.as_str()),
+                    name: known(name),
+                    client: known(client),
+                    reason: known(Some(reason.as_str())),
+                    at: language.moment(at),
+                };
+                (it.written(kind, language, Form::Text), it.written(kind, language, Form::Html))
+            }
         };
         Mail::new(to, subject, text, html)
     }
@@ -119,6 +155,7 @@ impl Notice<'_> {
             (Self::SecurityAlert { job, .. }, Language::Korean) => {
                 format!("[보안 알림] 긴급 로그아웃이 시작되었습니다 ({job})")
             }
+            (Self::Logout { kind, .. }, _) => logout::subject(*kind, language).to_owned(),
         }
     }
 }
@@ -161,7 +198,12 @@ mod tests {
             alert(known, true),
             alert(unknown, false),
         ];
-        notices.iter().map(|notice| notice.mail(text, Some(locale))).collect()
+        let (reason, empty) = (CleanReason::untouched(text), CleanReason::untouched(""));
+        let logouts = JobType::ALL.into_iter().flat_map(|kind| {
+            let full = Notice::Logout { kind, job, name: Some(text), client: Some(text), reason: &reason, at: at() };
+            [full, Notice::Logout { kind, job, name: None, client: None, reason: &empty, at: at() }]
+        });
+        notices.into_iter().chain(logouts).map(|notice| notice.mail(text, Some(locale))).collect()
     }
 
     /// The markup alone: from each `<` to the next `>`.

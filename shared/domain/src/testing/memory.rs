@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::audit::{AuditLog, Entry as AuditEntry};
 use crate::cutoff::{Cutoff, CutoffSet};
@@ -13,7 +13,11 @@ use crate::directory::{Client, Group, User};
 use crate::emergency::{KEY_TRIES, KeyStore, StoredKey};
 use crate::error::PortError;
 use crate::ids::{ClientId, GroupId, JobId, SessionId, TokenId, UserId};
-use crate::job::{Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Priority, Status, Tally};
+use crate::job::{
+    Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, NoticeRef, PlanCursor, Priority, Status, Tally,
+};
+use crate::notice::name_key;
+use crate::notify::{Mark, NoticeCounts, NoticeStore, Outcome, Recipient, Told, Trouble};
 use crate::ports::{
     Affected, Applied, CLIENT_SHARDS, CacheAnswer, Created, DenylistCache, DenylistStore, Directory, Entry, Frozen,
     FrozenJob, Idempotency, JobStore, NewJob, Page, PortResult, RecordStore, SignInStore, Step, TokenStore, WorkQueue,
@@ -43,6 +47,11 @@ struct State {
     chunks: BTreeMap<(JobId, UserId), Chunk>,
     results: BTreeMap<(JobId, u32), ChunkResult>,
     affected: BTreeMap<(JobId, u32, Fate), Noted>,
+    /// The claim of each notice, and where it stands.
+    notices: BTreeMap<(JobId, u32, UserId), (String, Told)>,
+    notice_counts: BTreeMap<(JobId, u32), NoticeCounts>,
+    /// Names users have or had.
+    names: BTreeSet<String>,
     checkpoints: HashMap<(JobId, u32), String>,
     people: BTreeMap<(JobId, Frozen), BTreeSet<UserId>>,
     retired: BTreeSet<JobId>,
@@ -142,6 +151,10 @@ impl Directory for Memory {
     async fn admins(&self) -> PortResult<Vec<UserId>> {
         let state = self.up()?;
         Ok(state.users.values().filter(|user| user.is_admin()).map(|user| user.id.clone()).collect())
+    }
+    async fn known_names(&self, texts: &[String]) -> PortResult<BTreeSet<String>> {
+        let state = self.up()?;
+        Ok(texts.iter().filter(|text| state.names.contains(*text)).cloned().collect())
     }
 }
 
@@ -293,6 +306,7 @@ impl RecordStore for Memory {
 fn upsert(state: &mut State, entity: &Entity) {
     match entity.clone() {
         Entity::User(user) => {
+            state.names.extend(user.name.as_deref().and_then(name_key));
             state.users.insert(user.id.clone(), user.into());
         }
         Entity::Group(group) => {
@@ -469,7 +483,9 @@ impl JobStore for Memory {
         let state = self.up()?;
         let noted = state.affected.get(&(id.clone(), chunk, Fate::Lost)).into_iter().flatten();
         let users = noted.filter_map(|(owner, (facts, at))| {
-            owner.user().map(|user| Affected { user: user.clone(), facts: *facts, processed_at: *at })
+            let user = owner.user()?.clone();
+            let notice = state.notices.get(&(id.clone(), chunk, user.clone())).map(|(_, told)| told.clone());
+            Some(Affected { user, facts: *facts, processed_at: *at, notice })
         });
         Ok(users.filter(|line| after.is_none_or(|after| &line.user > after)).take(limit).collect())
     }
@@ -510,6 +526,9 @@ impl JobStore for Memory {
         let mut tally = Tally::default();
         for (_, result) in state.results.range((id.clone(), 0)..=(id.clone(), u32::MAX)) {
             tally.add(result);
+        }
+        for (_, counts) in state.notice_counts.range((id.clone(), 0)..=(id.clone(), u32::MAX)) {
+            tally.notices += *counts;
         }
         Ok(tally)
     }
@@ -581,6 +600,65 @@ fn take(state: &mut State, slot: &SlotChange) -> bool {
         *stored = slot.after.clone();
     }
     unmoved
+}
+
+#[async_trait]
+impl NoticeStore for Memory {
+    async fn claim(&self, of: Recipient<'_>, claim: &str, at: DateTime<Utc>) -> PortResult<Step> {
+        let mut state = self.up()?;
+        let noted = state.affected.get(&(of.job.clone(), of.chunk, Fate::Lost));
+        if !noted.is_some_and(|noted| noted.contains_key(&Owner::User(of.user.clone()))) {
+            return Ok(Step::Lost);
+        }
+        let told = Told { at, outcome: None, trouble: None };
+        let stored = state.notices.entry((of.job.clone(), of.chunk, of.user.clone()));
+        let (holder, told) = stored.or_insert_with(|| (claim.to_owned(), told));
+        Ok(if holder == claim && told.outcome.is_none() { Step::Taken } else { Step::Lost })
+    }
+    async fn release(&self, of: Recipient<'_>, claim: &str) -> PortResult<()> {
+        let mut state = self.up()?;
+        let key = (of.job.clone(), of.chunk, of.user.clone());
+        if state.notices.get(&key).is_some_and(|(holder, told)| holder == claim && told.outcome.is_none()) {
+            state.notices.remove(&key);
+        }
+        Ok(())
+    }
+    async fn conclude(&self, of: Recipient<'_>, claim: &str, outcome: &Outcome, at: DateTime<Utc>) -> PortResult<()> {
+        let mut state = self.up()?;
+        let stored = state.notices.get_mut(&(of.job.clone(), of.chunk, of.user.clone()));
+        if let Some((_, told)) = stored.filter(|(holder, _)| holder == claim) {
+            (told.at, told.outcome) = (at, Some(outcome.clone()));
+        }
+        Ok(())
+    }
+    async fn note_trouble(&self, mark: &Mark, trouble: Trouble, _at: DateTime<Utc>) -> PortResult<bool> {
+        let mut state = self.up()?;
+        let of_chunk = |(job, chunk, _): &(JobId, u32, UserId)| job == &mark.job && *chunk == mark.chunk;
+        let mut notices = state.notices.iter_mut().filter(|(key, _)| of_chunk(key));
+        let found = notices.find(|(_, (holder, _))| holder == &mark.claim);
+        Ok(found.is_some_and(|(_, (_, told))| {
+            told.trouble = Some(trouble);
+            true
+        }))
+    }
+    async fn notice_counts(&self, job: &JobId, chunk: u32) -> PortResult<NoticeCounts> {
+        Ok(self.up()?.notice_counts.get(&(job.clone(), chunk)).copied().unwrap_or_default())
+    }
+    async fn commit_notices(
+        &self,
+        job: &JobId,
+        chunk: u32,
+        before: NoticeCounts,
+        after: NoticeCounts,
+    ) -> PortResult<Step> {
+        let mut state = self.up()?;
+        let stored = state.notice_counts.entry((job.clone(), chunk)).or_default();
+        if *stored != before {
+            return Ok(Step::Lost);
+        }
+        *stored = after;
+        Ok(Step::Taken)
+    }
 }
 
 #[async_trait]
@@ -714,6 +792,8 @@ impl DenylistCache for Memory {
 pub struct MemoryQueue {
     plans: Mutex<Vec<(JobId, Priority)>>,
     chunks: Mutex<Vec<(ChunkRef, Priority)>>,
+    notices: Mutex<Vec<(NoticeRef, TimeDelta)>>,
+    notices_down: Mutex<bool>,
 }
 
 impl MemoryQueue {
@@ -726,6 +806,16 @@ impl MemoryQueue {
     /// Takes the chunk messages out.
     pub fn take_chunks(&self) -> Vec<ChunkRef> {
         self.take_chunks_with_priority().into_iter().map(|(chunk, _)| chunk).collect()
+    }
+
+    /// Takes the messages about users to be told out, with the delay of each.
+    pub fn take_notices(&self) -> Vec<(NoticeRef, TimeDelta)> {
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the queue of users to be told fail, or work again.
+    pub fn set_notices_down(&self, down: bool) {
+        *self.notices_down.lock().unwrap_or_else(PoisonError::into_inner) = down;
     }
 
     /// Takes the chunk messages out, and says which queue each was in.
@@ -743,6 +833,13 @@ impl WorkQueue for MemoryQueue {
     async fn send_chunks(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()> {
         let messages = chunks.iter().map(|chunk| (chunk.clone(), priority));
         self.chunks.lock().unwrap_or_else(PoisonError::into_inner).extend(messages);
+        Ok(())
+    }
+    async fn send_notice(&self, notice: &NoticeRef, delay: TimeDelta) -> PortResult<()> {
+        if *self.notices_down.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(PortError::Unavailable { service: "queue", cause: "switched off".to_owned() });
+        }
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push((notice.clone(), delay));
         Ok(())
     }
 }

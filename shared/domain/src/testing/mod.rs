@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use issuer::{FakeIssuer, Habits};
-pub use mailer::MemoryMailer;
+pub use mailer::{MemoryMailer, MemoryPost, Reply};
 pub use memory::{Memory, MemoryQueue};
 pub use vault::MemoryVault;
 

@@ -1,12 +1,19 @@
-//! SES behind the mailer port.
+//! SES behind the mailer ports: single mails here, notices by the thousand in [`SesPost`].
+
+mod pace;
+mod post;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::operation::send_email::builders::SendEmailFluentBuilder;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
 use domain::error::PortError;
 use domain::mail::{Mail, Mailer};
 use domain::ports::PortResult;
+
+pub use pace::WORKERS;
+pub use post::SesPost;
 
 /// Sends from one address.
 #[derive(Debug, Clone)]
@@ -30,15 +37,22 @@ fn utf8(text: &str) -> PortResult<Content> {
     Content::builder().data(text).charset("UTF-8").build().map_err(failed)
 }
 
+/// A mail as SES is asked to send it.
+fn request(client: &Client, from: &str, mail: &Mail) -> PortResult<SendEmailFluentBuilder> {
+    let body = Body::builder().text(utf8(&mail.text)?).html(utf8(&mail.html)?).build();
+    let message = Message::builder().subject(utf8(&mail.subject)?).body(body).build();
+    let request = client.send_email().from_email_address(from);
+    let request = request.destination(Destination::builder().to_addresses(&mail.to).build());
+    Ok(request.content(EmailContent::builder().simple(message).build()))
+}
+
 #[async_trait]
 impl Mailer for Ses {
     async fn send(&self, mail: &Mail) -> PortResult<()> {
-        let body = Body::builder().text(utf8(&mail.text)?).html(utf8(&mail.html)?).build();
-        let message = Message::builder().subject(utf8(&mail.subject)?).body(body).build();
-        let request = self.client.send_email().from_email_address(&self.from);
-        let request = request.destination(Destination::builder().to_addresses(&mail.to).build());
-        let request = request.content(EmailContent::builder().simple(message).build());
-        request.send().await.map_err(|error| failed(aws_sdk_sesv2::error::DisplayErrorContext(&error)))?;
+        request(&self.client, &self.from, mail)?
+            .send()
+            .await
+            .map_err(|error| failed(aws_sdk_sesv2::error::DisplayErrorContext(&error)))?;
         Ok(())
     }
 }
