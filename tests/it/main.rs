@@ -12,6 +12,7 @@ mod group_logout;
 mod inventory;
 mod issuers_sessions;
 mod killed_worker;
+mod notices;
 mod planner_memory;
 mod redis_faults;
 mod refresh_race;

@@ -12,6 +12,11 @@ use crate::serving::{Reply, Serving};
 /// Status and JSON.
 type Answer = (u16, String);
 
+/// What a request says; null if it has no body.
+fn asked_for(body: &str) -> Value {
+    if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() }
+}
+
 /// A service on this machine. It ends with the test.
 pub struct Answering(Serving);
 
@@ -26,7 +31,7 @@ impl Answering {
     /// Starts one that answers what it is asked.
     pub async fn saying(mut say: impl FnMut(&Value) -> Answer + Send + 'static) -> Self {
         let serving = Serving::start(move |asked| {
-            let (status, body) = say(&serde_json::from_str(&asked.body).unwrap());
+            let (status, body) = say(&asked_for(&asked.body));
             Reply::Answer(status, body)
         });
         Self(serving.await)
@@ -39,6 +44,6 @@ impl Answering {
 
     /// The bodies it was sent.
     pub fn requests(&self) -> Vec<Value> {
-        self.0.asked().iter().map(|asked| serde_json::from_str(&asked.body).unwrap()).collect()
+        self.0.asked().iter().map(|asked| asked_for(&asked.body)).collect()
     }
 }

@@ -5,6 +5,7 @@ mod authorizer;
 mod cache;
 mod fuzz;
 mod kinds;
+mod notices;
 mod roles;
 mod sign_in;
 mod slice;

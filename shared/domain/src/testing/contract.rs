@@ -18,6 +18,7 @@ use crate::directory::Actor;
 use crate::emergency::KeyStore;
 use crate::ids::{ClientId, GroupId, JobId, SessionId, TokenId, UserId};
 use crate::job::{Chunk, ChunkOutcome, ChunkRef, ChunkResult, Facts, Fate, Job, PlanCursor, Statistics, Status};
+use crate::notify::NoticeStore;
 use crate::ports::{
     Applied, CLIENT_SHARDS, CacheAnswer, Created, DenylistCache, DenylistStore, Directory, Entry, FrozenJob, JobStore,
     NewJob, RecordStore, SignInStore, Step, TokenStore,
@@ -31,6 +32,7 @@ use crate::token::{Owner, Revoked, RevokedBy, TokenKind};
 
 pub use super::accepting::{accepting, cancelling, keys, lists};
 pub use super::signing_in::signing_in;
+pub use super::telling::{names, telling};
 pub use super::vault::{contract as vault, rotation as vault_rotation};
 
 fn id<T: TryFrom<String>>(text: impl Display) -> T
@@ -532,7 +534,15 @@ pub async fn cache_merges_like_the_domain<C: DenylistCache>(
 /// Runs all store suites on one store.
 pub async fn all_stores<S>(store: Arc<S>, run: &str, now: DateTime<Utc>)
 where
-    S: Directory + RecordStore + TokenStore + SignInStore + JobStore + DenylistStore + KeyStore + AuditLog,
+    S: Directory
+        + RecordStore
+        + TokenStore
+        + SignInStore
+        + JobStore
+        + NoticeStore
+        + DenylistStore
+        + KeyStore
+        + AuditLog,
 {
     directory(store.as_ref(), &format!("{run}-d")).await;
     tokens(store.as_ref(), &format!("{run}-t")).await;
@@ -543,5 +553,7 @@ where
     cancelling(store.as_ref(), &format!("{run}-x"), now).await;
     keys(store.as_ref(), &format!("{run}-k"), now).await;
     lists(store.as_ref(), &format!("{run}-i"), now).await;
+    telling(store.as_ref(), &format!("{run}-n"), now).await;
+    names(store.as_ref(), &format!("{run}-e")).await;
     denylist_store(store.as_ref(), &format!("{run}-l"), now.timestamp()).await;
 }

@@ -6,6 +6,7 @@ mod issuer;
 mod mailer;
 mod memory;
 mod signing_in;
+mod telling;
 mod vault;
 
 use std::sync::Mutex;
