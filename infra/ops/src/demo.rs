@@ -67,6 +67,7 @@ pub async fn demo(path: &Path, stack: &Stack) -> Result<()> {
     let settled = demo.wait_until_settled(&job).await?;
     progress::done("settled: the token tables agree", accepted);
     check_statistics(&counted, &settled)?;
+    demo.show_notice(&job).await?;
     println!(
         "\nTime to effective {}, time to settled {}.",
         between(&settled, "created_at", "effective_at")?,
@@ -231,6 +232,28 @@ impl Demo<'_> {
         ensure(self.is_active(&after).await?, "a token of a new sign-in must be accepted")?;
         ensure(self.is_active(&self.admin).await?, "the admin's token must be accepted")?;
         println!("✓ a token refreshed from the old sign-in is refused, a new sign-in is accepted, the admin is spared");
+        Ok(())
+    }
+
+    /// One of the mails that tell those whom the job signed out. They go out at the pace that the account allows.
+    async fn show_notice(&self, id: &str) -> Result<()> {
+        let url = format!("{}/_ministack/ses/messages", self.stack.endpoint_url);
+        let begun = Instant::now();
+        let mail = loop {
+            let answer = self.web.api("GET", &url, &self.admin, None).await?;
+            let accounts = answer.json["messages"].as_object().into_iter().flat_map(|accounts| accounts.values());
+            let mut mails = accounts.filter_map(Value::as_array).flatten();
+            let of_job = |mail: &&Value| mail["BodyText"].as_str().is_some_and(|text| text.contains(id));
+            if let Some(mail) = mails.find(of_job) {
+                break mail.clone();
+            }
+            ensure(begun.elapsed() < PATIENCE, "nobody was told")?;
+            tokio::time::sleep(POLL).await;
+        };
+        println!("✓ users are being told by mail, each once, in their language:\n");
+        for line in mail["BodyText"].as_str().unwrap_or_default().lines() {
+            println!("  │ {line}");
+        }
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::directory::{Client, Group, User};
 use domain::error::PortError;
 use domain::ids::{ClientId, GroupId, UserId};
@@ -25,11 +27,11 @@ const BATCHES_AT_ONCE: usize = 4;
 
 /// Where it is noted that somebody has this name: under its hash, so that the key is short and nobody's name stays.
 pub(super) fn name_item(name: &str) -> Item {
-    key(format!("N#{}", hex(name)), "-")
+    key(name_key(name), "-")
 }
 
-fn hex(name: &str) -> String {
-    Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+fn name_key(name: &str) -> String {
+    format!("N#{}", URL_SAFE_NO_PAD.encode(Sha256::digest(name.as_bytes())))
 }
 
 impl Dynamo {
@@ -67,7 +69,7 @@ impl Dynamo {
     async fn known_of(&self, texts: Vec<String>) -> PortResult<Vec<String>> {
         let found = self.directory_items(texts.iter().map(|text| name_item(text)).collect()).await?;
         let found: BTreeSet<&str> = found.iter().filter_map(|item| item.text_opt("pk")).collect();
-        let is_known = |text: &String| found.contains(format!("N#{}", hex(text)).as_str());
+        let is_known = |text: &String| found.contains(name_key(text).as_str());
         Ok(texts.into_iter().filter(is_known).collect())
     }
 }

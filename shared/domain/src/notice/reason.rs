@@ -397,7 +397,7 @@ fn v4(text: &[char], run: &Range<usize>) -> Option<Range<usize>> {
     });
     let first = addresses.next()?;
     // Several in one run have letters between them, which go with them.
-    Some(first.start..addresses.last().map_or(first.end, |last| last.end))
+    Some(first.start..addresses.next_back().map_or(first.end, |last| last.end))
 }
 
 #[cfg(test)]

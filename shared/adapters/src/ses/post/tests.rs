@@ -19,14 +19,14 @@ fn mark() -> Mark {
     Mark { job: JobId::parse("3f0c-1").unwrap(), chunk: 7, claim: "c-9".to_owned() }
 }
 
-async fn post_of(config: &SdkConfig) -> SesPost {
+fn post_of(config: &SdkConfig) -> SesPost {
     SesPost::new(config, "no-reply@example.com".to_owned(), Some("notices".to_owned()), clock())
 }
 
 /// What comes of one mail when SES answers this, and what SES was asked.
 async fn answered(status: u16, body: &str) -> (Result<(), NotSent>, Vec<Value>) {
     let service = Answering::start(&[(status, body), (200, r#"{"MessageId":"again"}"#)]).await;
-    let sent = post_of(&service.config().await).await.post(&mail(), &mark()).await;
+    let sent = post_of(&service.config().await).post(&mail(), &mark()).await;
     (sent, service.requests())
 }
 
@@ -91,7 +91,7 @@ async fn mail_3_what_was_never_connected_was_not_sent_and_what_broke_off_may_hav
     let address = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
     let config = crate::aws::local(&address, "eu-central-1", "key", "secret").await;
-    let sent = post_of(&config).await.post(&mail(), &mark()).await;
+    let sent = post_of(&config).post(&mail(), &mark()).await;
     assert!(matches!(sent, Err(NotSent::Later(_))), "{sent:?}");
 
     let rude = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -102,7 +102,7 @@ async fn mail_3_what_was_never_connected_was_not_sent_and_what_broke_off_may_hav
         stream.read_exact(&mut [0; 200]).await.unwrap();
     });
     let config = crate::aws::local(&address, "eu-central-1", "key", "secret").await;
-    let sent = post_of(&config).await.post(&mail(), &mark()).await;
+    let sent = post_of(&config).post(&mail(), &mark()).await;
     assert!(matches!(sent, Err(NotSent::Unknown(_))), "{sent:?}");
     hang_up.await.unwrap();
 }

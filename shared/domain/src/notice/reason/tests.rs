@@ -163,7 +163,7 @@ fn a_long_reason_asks_for_a_bounded_number_of_names() {
 /// Nothing in a text that a reader, or a mail program, would take for an address of a machine.
 fn has_no_address(text: &str) -> bool {
     let chars: Vec<char> = text.chars().collect();
-    let ends = |at: usize| !chars.get(at).is_some_and(|c| c.is_ascii_alphanumeric());
+    let ends = |at: usize| !chars.get(at).is_some_and(char::is_ascii_alphanumeric);
     (0..chars.len()).all(|from| {
         let begins = from == 0 || !chars[from - 1].is_ascii_alphanumeric();
         (from + 3..=(from + 45).min(chars.len())).all(|to| {
