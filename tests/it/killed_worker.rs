@@ -50,7 +50,7 @@ async fn planned(store: &Store, run: &str, now: DateTime<Utc>) -> (Job, Vec<Stri
     let group_id = GroupId::parse(group_name(run, 0)).unwrap();
     let conditions =
         Conditions::GroupBased { group_id: group_id.clone(), include_subgroups: false, exclude_admin_users: true };
-    let job = Job { conditions, ..contract::job(run, &group_id, now) };
+    let job = Job { conditions, notify_users: false, ..contract::job(run, &group_id, now) };
     fleet.store.create(NewJob::plain(&job)).await.unwrap();
     let chunks = fleet.plan(&job.id).await;
     assert_eq!(chunks.len(), 1);

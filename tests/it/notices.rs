@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::conditions::Conditions;
 use domain::error::WorkError;
 use domain::ids::{GroupId, JobId, TokenId, UserId};
-use domain::job::{ChunkRef, Facts, Fate, Job, NoticeRef, Status};
+use domain::job::{ChunkRef, Facts, Fate, Job, NoticeRef, PlanCursor, Status};
 use domain::mail::{Mail, NotSent, Post};
 use domain::messages::NoticeMessage;
 use domain::notify::{
@@ -441,7 +441,8 @@ async fn mail_3_nobody_is_told_unless_the_job_wants_it_and_nobody_who_lost_nothi
     }
     let (_, job, messages) = settled(&fleet, 3).await;
     let again = Job { id: JobId::parse(format!("{job}-again")).unwrap(), ..fleet.job(&job).await };
-    let again = Job { status: Status::Pending, effective_at: None, plan: Default::default(), emitted: false, ..again };
+    let again =
+        Job { status: Status::Pending, effective_at: None, plan: PlanCursor::default(), emitted: false, ..again };
     fleet.store.create(NewJob::plain(&again)).await.unwrap();
     for chunk in fleet.plan(&again.id).await {
         fleet.settle(&chunk, false).await.unwrap();
