@@ -154,7 +154,7 @@ impl SignOuts {
 
     /// Ends everything of a user by one cutoff, however much that is, and then the rows. `presented` is the token of
     /// whoever asks, and when it expires: like what is known to be of a sign-in after now, by a clock that is ahead of
-    /// ours, it is also denied by its id.
+    /// ours, it is also denied by its id; the presented one last, as it may be needed to ask again.
     pub async fn everything(
         &self,
         user: &UserId,
@@ -163,6 +163,7 @@ impl SignOuts {
     ) -> PortResult<Ended> {
         let (now, owner) = (self.now(), Owner::User(user.clone()));
         let mut told = self.denier.sign_ins([Scope::User(user.clone())], now, by).await;
+        let is_presented = |row: &TokenRow| presented.is_some_and(|(id, _)| id == &row.id);
         let mut denied = BTreeSet::new();
         let holdings = loop {
             let holdings = self.tokens.holdings(&owner).await?;
@@ -170,7 +171,11 @@ impl SignOuts {
                 let is_live = row.revoked.is_none() && row.expires_at.plus(LEEWAY_SECONDS) > now;
                 is_live && row.sign_in(holdings.session_start(row)) > now && !denied.contains(&row.id)
             };
-            let ahead = holdings.tokens.iter().filter(is_ahead).map(|row| (row.id.clone(), row.expires_at));
+            let ahead = holdings
+                .tokens
+                .iter()
+                .filter(|row| is_ahead(row) && !is_presented(row))
+                .map(|row| (row.id.clone(), row.expires_at));
             let ahead: Vec<_> = ahead.collect();
             if ahead.is_empty() {
                 break holdings;
@@ -180,10 +185,10 @@ impl SignOuts {
             told = told.and(self.denier.tokens(ahead).await);
         };
         told?;
-        let mut tokens = self.revoke_rows(&owner, holdings.tokens.iter().collect(), now, by).await?;
+        let others = holdings.tokens.iter().filter(|row| !is_presented(row));
+        let mut tokens = self.revoke_rows(&owner, others.collect(), now, by).await?;
         if let Some((id, expires_at)) = presented {
-            let is_counted = holdings.tokens.iter().any(|row| &row.id == id);
-            tokens += u64::from(self.token(&owner, id, expires_at, by).await? && !is_counted);
+            tokens += u64::from(self.token(&owner, id, expires_at, by).await?);
         }
         let sessions = self.end_rows(holdings.sessions.iter().collect(), now, by).await?;
         Ok(Ended { tokens, sessions })
