@@ -11,6 +11,7 @@ mod contracts;
 mod group_logout;
 mod inventory;
 mod issuers_sessions;
+mod killed_sender;
 mod killed_worker;
 mod notices;
 mod planner_memory;

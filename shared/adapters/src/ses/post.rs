@@ -3,7 +3,7 @@
 //! One call for each mail, not SES's bulk call: that renders templates of its own from data, and ours are rendered
 //! here, where the compiler checks them and one place escapes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::mail::{Mail, NotSent, Post};
 use domain::notify::Mark;
 use domain::time::Clock;
+use tokio::sync::Mutex;
 
 use super::pace::{LEAST_RATE, Pace};
 use super::request;
@@ -60,9 +61,10 @@ impl SesPost {
 
     /// The mails per second that the account may send; the last one known if SES does not say.
     async fn rate(&self) -> f64 {
-        let known = *self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held while SES is asked, so that those who send at the same time ask once.
+        let mut known = self.rate.lock().await;
         let now = self.clock.now();
-        if let Some((rate, at)) = known
+        if let Some((rate, at)) = *known
             && now - at < RATE_LIFETIME
         {
             return rate;
@@ -76,7 +78,7 @@ impl SesPost {
                 last
             }
         };
-        *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some((rate, now));
+        *known = Some((rate, now));
         rate
     }
 }
