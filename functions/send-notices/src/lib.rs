@@ -19,7 +19,7 @@ pub async fn handle(event: LambdaEvent<SqsEvent>, notifier: &Notifier) -> Result
         }
         let work = NoticeMessage::parse(&message.body)?.notice;
         let round = notifier.notify(&work, deadline).await?;
-        metrics::users_told(notifier.clock.as_ref(), &work.job_id, &round.counted);
+        metrics::users_told(notifier.clock.as_ref(), &work.job_id, &round);
         Ok(())
     })
     .await)

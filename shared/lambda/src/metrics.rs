@@ -6,7 +6,7 @@ use serde_json::json;
 
 use domain::close::Closed;
 use domain::ids::JobId;
-use domain::notify::{Delivery, NoticeCounts};
+use domain::notify::{Delivery, Round};
 use domain::time::Clock;
 
 use crate::config;
@@ -44,9 +44,9 @@ pub fn job_ended(clock: &dyn Clock, closed: &Closed) {
 }
 
 /// Writes how many users were told and how many could not be.
-pub fn users_told(clock: &dyn Clock, job: &JobId, counted: &NoticeCounts) {
+pub fn users_told(clock: &dyn Clock, job: &JobId, round: &Round) {
     let job = [("job_id", job.as_str())];
-    for (name, value) in told(counted) {
+    for (name, value) in told(round) {
         if value > 0 {
             emit(clock, name, Unit::Count, value, &job);
         }
@@ -54,8 +54,14 @@ pub fn users_told(clock: &dyn Clock, job: &JobId, counted: &NoticeCounts) {
 }
 
 /// `[RUN-5]`: mail sent and failed. Users without an address are the directory's business, not the mail's.
-fn told(counted: &NoticeCounts) -> [(&'static str, u64); 3] {
-    [("MailSent", counted.sent), ("MailFailed", counted.rejected), ("MailUnknown", counted.unknown)]
+fn told(round: &Round) -> [(&'static str, u64); 4] {
+    let counted = round.counted;
+    [
+        ("MailSent", counted.sent),
+        ("MailFailed", counted.rejected),
+        ("MailUnknown", counted.unknown),
+        ("MailStalled", u64::from(round.stalled)),
+    ]
 }
 
 /// Writes that a mail did not arrive as it should.
@@ -87,9 +93,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn run_5_sent_failed_and_unknown_are_three_metrics() {
-        let counted = NoticeCounts { sent: 3, rejected: 2, unknown: 1, unaddressed: 9 };
-        assert_eq!(told(&counted), [("MailSent", 3), ("MailFailed", 2), ("MailUnknown", 1)]);
+    fn run_5_sent_failed_unknown_and_stalled_are_metrics_of_their_own() {
+        let counted = domain::notify::NoticeCounts { sent: 3, rejected: 2, unknown: 1, unaddressed: 9 };
+        let round = Round { counted, finished: false, stalled: true };
+        assert_eq!(told(&round), [("MailSent", 3), ("MailFailed", 2), ("MailUnknown", 1), ("MailStalled", 1)]);
     }
 
     #[test]

@@ -67,8 +67,10 @@ pub struct KeptReason(Mutex<Option<(JobId, CleanReason)>>);
 pub struct Round {
     /// Notices counted for the first time.
     pub counted: NoticeCounts,
-    /// Whether nothing is left to do, or another message goes on.
+    /// Whether nothing is left to do; else another message goes on.
     pub finished: bool,
+    /// Whether users wait and not one of them could be told: the mail service takes nothing, or lets nobody in.
+    pub stalled: bool,
 }
 
 /// What all notices of a job say.
@@ -109,8 +111,9 @@ impl Notifier {
             place = Some(last);
         }
         let (counted, in_flight) = self.count(&job.id, work.chunk).await?;
+        let stalled = progress.left > 0 && progress.told == 0;
         let delay = match (progress.left > 0, in_flight) {
-            (true, _) if progress.told == 0 => Some(PAUSE),
+            (true, _) if stalled => Some(PAUSE),
             (true, _) => Some(TimeDelta::zero()),
             (false, true) => Some(CLAIM_PATIENCE),
             (false, false) => None,
@@ -121,7 +124,7 @@ impl Notifier {
         let NoticeCounts { sent, rejected, unknown, unaddressed } = counted;
         let left = progress.left;
         tracing::info!(job_id = %job.id, chunk = work.chunk, sent, rejected, unknown, unaddressed, left, "users told");
-        Ok(Round { counted, finished: delay.is_none() })
+        Ok(Round { counted, finished: delay.is_none(), stalled })
     }
 
     /// Notes what happened to a mail after it was sent.
