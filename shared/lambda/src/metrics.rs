@@ -41,6 +41,11 @@ pub fn job_ended(clock: &dyn Clock, closed: &Closed) {
     emit(clock, "TokensRevoked", Unit::Count, closed.tokens_revoked, &job);
 }
 
+/// Writes how many places of the audit trail were found to be tampered with.
+pub fn audit_broken(clock: &dyn Clock, places: usize) {
+    emit(clock, "AuditBroken", Unit::Count, places as u64, &[]);
+}
+
 fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) -> serde_json::Value {
     let mut line = json!({
         "_aws": {

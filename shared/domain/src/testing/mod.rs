@@ -1,11 +1,14 @@
 //! For tests: ports in memory, a clock and ids that are set by hand, and the contract suites for real stores.
 
 mod accepting;
+mod auditing;
 pub mod contract;
+mod heads;
 mod issuer;
 mod mailer;
 mod memory;
 mod signing_in;
+mod trail;
 mod vault;
 
 use std::sync::Mutex;
@@ -15,6 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 pub use issuer::{FakeIssuer, Habits};
 pub use mailer::MemoryMailer;
+pub use heads::MemoryHeads;
 pub use memory::{Memory, MemoryQueue};
 pub use vault::MemoryVault;
 
