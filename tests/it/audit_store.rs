@@ -16,7 +16,7 @@ use domain::directory::Actor;
 use domain::ids::{ChainId, GroupId, JobId, UserId};
 use domain::job::{Status, Tally};
 use domain::ports::{JobStore as _, NewJob, RecordStore as _, Step};
-use domain::records::{Entity, MembershipKey, GroupRecord, Record};
+use domain::records::{Entity, GroupRecord, MembershipKey, Record};
 use domain::testing::{MemoryHeads, TestClock, contract};
 use domain::time::from_millis;
 use futures::future::join_all;
@@ -127,21 +127,21 @@ async fn audit_2_an_append_whose_outcome_is_unknown_loses_nothing_and_breaks_not
         let server = Store::start().await;
         let (reader, writer) = (server.dynamo().await, writer(&server, lose, tries).await);
         let mut acknowledged = BTreeSet::new();
-        for n in 0..60 {
+        for n in 0..30 {
             let name = format!("{n:02}");
             if writer.append(&entry(&name)).await.is_ok() {
                 acknowledged.insert(name);
             }
         }
-        assert_eq!(acknowledged.len(), 60, "{lose:?}: no two answers in a row are lost");
+        assert_eq!(acknowledged.len(), 30, "{lose:?}: no two answers in a row are lost");
         let chains = stored(&reader).await;
         let ids: Vec<String> = chains.values().flatten().map(|entry| entry.id.clone()).collect();
         let distinct: BTreeSet<String> = ids.iter().cloned().collect();
         assert_eq!(distinct, acknowledged, "{lose:?}");
         let twice = ids.len() - distinct.len();
         match (lose, tries) {
-            (Kill::LoseAnswer(_), 1) => assert!(twice > 10 && chains.len() > 10, "{twice} in {} chains", chains.len()),
-            (Kill::LoseCall(_), _) => assert!(twice == 0 && chains.len() > 10, "{twice} in {} chains", chains.len()),
+            (Kill::LoseAnswer(_), 1) => assert!(twice > 5 && chains.len() > 5, "{twice} in {} chains", chains.len()),
+            (Kill::LoseCall(_), _) => assert!(twice == 0 && chains.len() > 5, "{twice} in {} chains", chains.len()),
             // The SDK's own second try finds the entry of the first.
             _ => assert_eq!((twice, chains.len()), (0, 1)),
         }
@@ -193,7 +193,8 @@ async fn audit_1_a_jobs_end_is_written_down_once_with_its_level_and_what_it_did(
     put(Entity::Group(GroupRecord { id: group.clone(), name: None, parent_id: None })).await;
     for (user, n) in people.iter().zip(0..) {
         put(Entity::Membership(MembershipKey { group_id: group.clone(), user_id: user.clone() })).await;
-        put(Entity::Token(contract::token(&format!("t{n}"), user, now().timestamp() - 60, now().timestamp() + 600))).await;
+        put(Entity::Token(contract::token(&format!("t{n}"), user, now().timestamp() - 60, now().timestamp() + 600)))
+            .await;
     }
     let job = contract::job("ends", &group, now());
     fleet.store.create(NewJob::plain(&job)).await.unwrap();

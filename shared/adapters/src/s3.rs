@@ -14,7 +14,7 @@ use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use domain::audit::head::{HeadStore, Kept};
 use domain::error::PortError;
 use domain::ports::{Page, PortResult, Step};
-use futures::FutureExt as _;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -128,7 +128,7 @@ impl HeadStore for S3Heads {
             PortResult::Ok(Kept { number, text, overwritten: versions.count > 1 })
         });
         // Boxed, or the compiler does not see that these are futures of one kind.
-        let reads: Vec<BoxFuture<'_, PortResult<Kept>>> = reads.map(|read| read.boxed()).collect();
+        let reads: Vec<BoxFuture<'_, PortResult<Kept>>> = reads.map(FutureExt::boxed).collect();
         let items = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
         Ok(Page { items, next })
     }

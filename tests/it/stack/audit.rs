@@ -75,9 +75,10 @@ async fn audit_2_a_published_trail_verifies_and_a_changed_entry_is_named() {
 
     let me = stack.person("member@example.com").unwrap().id.clone();
     let entries = lately(stack).await;
-    let mine = entries.iter().rev().find(|(_, entry)| {
-        entry.actor.id.as_str() == me && entry.action == Action::PermissionDenied && !entry.success
-    });
+    let mine = entries
+        .iter()
+        .rev()
+        .find(|(_, entry)| entry.actor.id.as_str() == me && entry.action == Action::PermissionDenied && !entry.success);
     let (sealed, _) = mine.expect("the refusal is written down");
     let client = aws_sdk_dynamodb::Client::new(&stack.aws().await);
     let set = async |text: &str| {

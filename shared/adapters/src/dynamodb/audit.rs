@@ -239,12 +239,7 @@ impl AuditReader for Dynamo {
         Ok(found.items.into_iter().flatten().next().map(read))
     }
 
-    async fn between(
-        &self,
-        since: DateTime<Utc>,
-        until: DateTime<Utc>,
-        from: Option<&str>,
-    ) -> PortResult<Page<Found>> {
+    async fn between(&self, since: DateTime<Utc>, until: DateTime<Utc>, from: Option<&str>) -> PortResult<Page<Found>> {
         let first = Cursor { day: since.date_naive(), shard: 0, after: None };
         let at: Cursor = from.map(of_cursor).transpose()?.unwrap_or(first);
         let partition = day_of(at.day, at.shard);

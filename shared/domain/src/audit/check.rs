@@ -30,12 +30,7 @@ pub trait AuditReader: Send + Sync {
     /// The last entry of a chain.
     async fn last(&self, chain: &ChainId) -> PortResult<Option<Found>>;
     /// A page of the entries of a time, by their own clocks, in no particular order. The newest may still be missing.
-    async fn between(
-        &self,
-        since: DateTime<Utc>,
-        until: DateTime<Utc>,
-        from: Option<&str>,
-    ) -> PortResult<Page<Found>>;
+    async fn between(&self, since: DateTime<Utc>, until: DateTime<Utc>, from: Option<&str>) -> PortResult<Page<Found>>;
 }
 
 /// How far a check has come.
@@ -103,7 +98,9 @@ impl Examiner {
         let (mut check, mut from) = (ChainCheck::new(chain, published), None);
         loop {
             let page = self.trail.chain(chain, from.as_deref()).await?;
-            page.items.into_iter().for_each(|found| check.see(found));
+            for found in page.items {
+                check.see(found);
+            }
             match page.next {
                 Some(next) => from = Some(next),
                 None => return Ok(check.finish()),
@@ -149,7 +146,9 @@ impl Examination<'_> {
         let (examiner, published) = (self.examiner, &self.published);
         let verdicts = stream::iter(chains).map(|chain| async move { examiner.check(&chain, published).await });
         let verdicts: Vec<Verdict> = verdicts.buffered(CHAINS_AT_ONCE).try_collect().await?;
-        verdicts.into_iter().for_each(|verdict| self.verdict.add(verdict));
+        for verdict in verdicts {
+            self.verdict.add(verdict);
+        }
         Ok(())
     }
 

@@ -95,7 +95,9 @@ impl Published {
         let (mut published, mut from) = (Self::default(), None);
         loop {
             let page = store.newest_first(from.as_deref()).await?;
-            page.items.into_iter().for_each(|kept| published.see(&kept));
+            for kept in page.items {
+                published.see(&kept);
+            }
             match page.next {
                 Some(next) => from = Some(next),
                 None => return Ok(published.finish()),
@@ -106,7 +108,9 @@ impl Published {
     /// What publications say, given the newest first.
     pub fn of(newest_first: impl IntoIterator<Item = Kept>) -> Self {
         let mut published = Self::default();
-        newest_first.into_iter().for_each(|kept| published.see(&kept));
+        for kept in newest_first {
+            published.see(&kept);
+        }
         published.finish()
     }
 

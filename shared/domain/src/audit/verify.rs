@@ -254,7 +254,9 @@ pub fn verify(trail: impl IntoIterator<Item = Found>, published: &Published) -> 
     for (chain, mut entries) in chains {
         entries.sort_by_key(|(seq, _)| *seq);
         let mut check = ChainCheck::new(&chain, published);
-        entries.into_iter().for_each(|(_, found)| check.see(found));
+        for (_, found) in entries {
+            check.see(found);
+        }
         verdict.add(check.finish());
     }
     for chain in published.chains().filter(|chain| !seen.contains(chain)) {

@@ -94,8 +94,8 @@ pub async fn auditing<S: AuditLog + AuditReader + JobStore>(store: &S, run: &str
     let trail = chains.values().flatten().cloned().map(Found::Entry);
     assert_eq!(verify(trail, &crate::audit::head::Published::default()).defects, []);
     for (chain, sealed) in &chains {
-        let last = store.last(chain).await.unwrap();
-        assert_eq!(last, sealed.last().cloned().map(Found::Entry), "the end of {chain}");
+        let end = store.last(chain).await.unwrap();
+        assert_eq!(end, sealed.last().cloned().map(Found::Entry), "the end of {chain}");
         assert!(sealed.iter().zip(0..).all(|(sealed, seq)| sealed.seq == seq && &sealed.chain == chain));
     }
     let nobody = ChainId::parse(format!("{run}-nobody")).unwrap();
@@ -112,7 +112,11 @@ pub async fn auditing<S: AuditLog + AuditReader + JobStore>(store: &S, run: &str
         .filter(|id| id.starts_with(run))
         .collect();
     times.sort();
-    assert_eq!(times, [2, 3, 4, 5].map(|n| format!("{run}-{n}")), "entries are found by their time, both ends included");
+    assert_eq!(
+        times,
+        [2, 3, 4, 5].map(|n| format!("{run}-{n}")),
+        "entries are found by their time, both ends included"
+    );
 }
 
 /// `[AUDIT-2]`: what was published stays, each number once, and is read the newest first. The store must be empty.

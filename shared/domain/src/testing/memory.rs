@@ -634,12 +634,7 @@ impl AuditReader for Memory {
     async fn last(&self, chain: &ChainId) -> PortResult<Option<Found>> {
         Ok(self.up()?.audit.last(chain))
     }
-    async fn between(
-        &self,
-        since: DateTime<Utc>,
-        until: DateTime<Utc>,
-        from: Option<&str>,
-    ) -> PortResult<Page<Found>> {
+    async fn between(&self, since: DateTime<Utc>, until: DateTime<Utc>, from: Option<&str>) -> PortResult<Page<Found>> {
         Ok(self.up()?.audit.between(since, until, from))
     }
 }

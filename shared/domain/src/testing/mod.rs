@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub use heads::MemoryHeads;
 pub use issuer::{FakeIssuer, Habits};
 pub use mailer::MemoryMailer;
-pub use heads::MemoryHeads;
 pub use memory::{Memory, MemoryQueue};
 pub use vault::MemoryVault;
 
