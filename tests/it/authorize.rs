@@ -260,8 +260,9 @@ async fn cut_4_an_attempt_is_remembered_by_its_challenge_only_and_only_where_it_
     let door = door().await;
     for (method, challenge, kept) in [
         (Some("S256"), CHALLENGE, true),
-        (Some("plain"), VERIFIER, false),
-        (None, CHALLENGE, false),
+        (Some("plain"), VERIFIER, true),
+        (None, VERIFIER, true),
+        (Some("S512"), CHALLENGE, false),
         (Some("S256"), "한글; Domain=evil.example", false),
     ] {
         let mut asked = vec![("client_id", CLIENT), ("code_challenge", challenge)];

@@ -1,7 +1,7 @@
 //! Sign-ins that go by two names: ours, and the issuer's own (`[SESS-1]`, `[CUT-4]`).
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::ids::{SessionId, UserId};
+use domain::ids::{ClientId, SessionId, UserId};
 use domain::ingest::Ingest;
 use domain::ports::{RecordStore as _, SignInStore as _, TokenStore as _};
 use domain::records::{Entity, Key, Record, SessionKey, SessionRecord};
@@ -10,7 +10,7 @@ use domain::time::{Clock as _, Epoch};
 use domain::token::{RevokedBy, SessionRow};
 use http::StatusCode;
 use serde_json::json;
-use tests::door::{Answer, Door, session_of};
+use tests::door::{Answer, Door, OTHER, session_of};
 
 const NOW: i64 = 1_900_000_000;
 
@@ -111,7 +111,7 @@ async fn sess_1_a_sign_in_after_the_issuers_end_of_an_earlier_one_of_that_name_i
         let mut renamed = row(&door, &later).await;
         renamed.id = SessionId::parse("renamed").unwrap();
         renamed.issuer_sid = Some(name.clone());
-        door.fleet.store.add_session(&renamed).await.unwrap();
+        door.fleet.store.add_session(&renamed, Epoch(NOW + 86_400)).await.unwrap();
         report_end(&door, &name, Epoch(NOW + 5)).await;
         assert_ended(&door, &earlier, "the earlier one").await;
         assert_live(&door, &later, "the later one").await;
@@ -125,17 +125,32 @@ async fn sess_1_a_sign_in_after_the_issuers_end_of_an_earlier_one_of_that_name_i
 async fn sess_1_ending_our_session_leaves_others_of_the_same_sign_in_at_the_issuer_alone() {
     for door in doors().await {
         let mine = door.sign_in("u").await;
-        let mut shared = row(&door, &mine).await;
-        shared.id = SessionId::parse("of another client").unwrap();
-        door.fleet.store.add_session(&shared).await.unwrap();
+        let name = issuers_name(&door, &mine).await;
+        let client = ClientId::parse(OTHER).unwrap();
+        let code = door.issuer.code_under(&user(), &client, Epoch(NOW), &name);
+        let grant = [("grant_type", "authorization_code"), ("code", &*code), ("client_id", OTHER)];
+        let shared = door.form("/oauth/token", &grant, &[]).await;
+        assert_eq!(issuers_name(&door, &shared).await, name);
+        report(&door, &name).await;
+
         let answer = door.call("POST", "/api/v1/auth/logout", &mine.text("access_token"), Some(json!({}))).await;
         assert_eq!((answer.status, &answer.body["sessions_invalidated"]), (StatusCode::OK, &json!(1)), "{answer:?}");
         assert_ended(&door, &mine, "mine").await;
-        let shared = door.fleet.store.session(&user(), &shared.id).await.unwrap().unwrap();
-        assert_eq!(shared.ended_by, None);
+        assert_eq!(door.userinfo(&shared.text("access_token")).await, StatusCode::OK, "the other client's");
+        assert_eq!(row(&door, &shared).await.ended_by, None);
         // Ended by the issuer, all of it goes.
-        report_end(&door, &shared.issuer_sid.unwrap(), door.fleet.clock.now().into()).await;
-        let shared = door.fleet.store.session(&user(), &shared.id).await.unwrap().unwrap();
-        assert_eq!(shared.ended_by, Some(RevokedBy::Issuer));
+        report_end(&door, &name, door.fleet.clock.now().into()).await;
+        assert_ended(&door, &shared, "the other client's").await;
+    }
+}
+
+/// What the issuer also reports under its own name is one sign-in.
+#[tokio::test]
+async fn sess_1_a_sign_in_that_goes_by_two_names_is_counted_once() {
+    for door in doors().await {
+        let mine = door.sign_in("u").await;
+        report(&door, &issuers_name(&door, &mine).await).await;
+        let answer = door.call("POST", "/api/v1/auth/logout", &mine.text("access_token"), Some(json!({}))).await;
+        assert_eq!((answer.status, &answer.body["sessions_invalidated"]), (StatusCode::OK, &json!(1)), "{answer:?}");
     }
 }

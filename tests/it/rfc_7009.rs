@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use axum::body::Body;
 use chrono::{DateTime, Utc};
 use domain::audit::Action;
-use domain::ids::{RawToken, UserId};
+use domain::ids::{JobId, RawToken, TokenId, UserId};
 use domain::inspect::Active;
 use domain::ports::{DenylistStore as _, TokenStore as _};
 use domain::testing::{Habits, Memory};
 use domain::time::{Clock as _, Epoch};
-use domain::token::{Owner, RevokedBy, TokenRow};
+use domain::token::{Owner, Revoked, RevokedBy, TokenRow};
 use domain::upstream::{Form, Issued, Upstream, UpstreamError};
 use http::{Method, Request, StatusCode};
 use serde_json::json;
@@ -316,6 +316,21 @@ async fn rfc_7009_2_2_an_unknown_or_finished_token_is_200() {
     assert_error(&revoke(&door, &"t".repeat(70_000)).await, 413, "invalid_request");
 }
 
+/// A job may end a refresh token and no more: it still stands for its sign-in.
+#[tokio::test]
+async fn oauth_2_revoking_a_refresh_token_that_was_ended_by_itself_ends_the_rest_of_its_sign_in() {
+    let door = door().await;
+    let signed_in = door.sign_in("u").await;
+    let (access, refresh) = (signed_in.text("access_token"), signed_in.text("refresh_token"));
+    let id = TokenId::of_opaque(&RawToken::new(refresh.as_str()));
+    let owner = Owner::User(UserId::parse("u").unwrap());
+    let ended = Revoked { at: Epoch(NOW), by: RevokedBy::Job(JobId::parse("j").unwrap()) };
+    assert!(door.fleet.store.revoke(&owner, &id, &ended).await.unwrap().is_some());
+    assert!(!refused(&door, &access).await);
+    assert_eq!(revoke(&door, &refresh).await.status, StatusCode::OK);
+    assert!(refused(&door, &access).await);
+}
+
 /// Whoever holds a token that is over could otherwise fill the tables with it.
 #[tokio::test]
 async fn rfc_7009_2_2_revoking_again_what_is_over_writes_nothing() {
@@ -400,10 +415,17 @@ async fn rfc_7009_2_2_1_with_redis_away_it_is_503_and_dynamodb_refuses_all_of_it
         let door = Door::in_memory(now(), habits).await;
         let signed_in = door.sign_in("u").await;
         let (access, refresh) = (signed_in.text("access_token"), signed_in.text("refresh_token"));
+        let replaced = door.sign_in("u").await.text("refresh_token");
+        door.refresh(&replaced).await;
         door.fleet.cache.set_down(true);
-        let answer = revoke(&door, &refresh).await;
-        assert_error(&answer, 503, "temporarily_unavailable");
-        assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+        for token in [&access, &replaced, &refresh] {
+            // However often it is repeated: nobody can say yet that every verifier has heard of it.
+            for _ in 0..2 {
+                let answer = revoke(&door, token).await;
+                assert_error(&answer, 503, "temporarily_unavailable");
+                assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+            }
+        }
         assert!(refreshes(&door, &refresh).await.is_none(), "{habits:?}");
         assert!(refused(&door, &access).await, "{habits:?}");
         // Until the guard has run, a cache that comes back may be believed once more: that is why it was 503.

@@ -125,8 +125,10 @@ async fn sess_1_a_user_sees_their_own_live_sessions_and_which_is_the_present_one
     assert_eq!(seen, expected);
     let by_cookie = list(&door, &first, &[("cookie", &first.cookies())]).await;
     assert_eq!(by_cookie, expected);
-    let by_nobody = list(&door, &first, &[("x-session-id", "한글")]).await;
-    assert!(by_nobody["sessions"].as_array().unwrap().iter().all(|one| one["current"] == false));
+    let by_token = list(&door, &first, &[("x-session-id", "한글")]).await;
+    assert_eq!(by_token, expected);
+    let other = list(&door, &first, &[("x-session-id", &id(&second))]).await;
+    assert_eq!((&other["sessions"][0]["current"], &other["sessions"][1]["current"]), (&json!(true), &json!(false)));
 }
 
 #[tokio::test]
@@ -576,7 +578,7 @@ async fn tampered(with: impl Fn(&str, &str) -> String) -> (MemoryDoor, Answer, A
     let mut changed = row(&door, "u", &session_of(&first)).await;
     let other = row(&door, "u", &session_of(&second)).await;
     changed.sealed = Some(with(changed.sealed.as_deref().unwrap(), other.sealed.as_deref().unwrap()));
-    assert!(door.fleet.store.touch_session(&changed).await.unwrap());
+    assert!(door.fleet.store.touch_session(&changed, Epoch(NOW)).await.unwrap());
     (door, first, second)
 }
 
@@ -617,7 +619,7 @@ async fn sess_2_a_seal_is_for_one_user_and_one_session() {
     let signed_in = door.sign_in("u").await;
     let own = row(&door, "u", &session_of(&signed_in)).await;
     let moved = SessionRow { user: user("v"), ..own };
-    door.fleet.store.add_session(&moved).await.unwrap();
+    door.fleet.store.add_session(&moved, Epoch(NOW)).await.unwrap();
     assert_eq!(door.sessions().use_one(&user("v"), &moved.id).await.unwrap(), Used::Unreadable);
     assert!(matches!(door.sessions().use_one(&user("u"), &moved.id).await.unwrap(), Used::Live(_)));
 }

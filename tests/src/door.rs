@@ -30,7 +30,8 @@ use tower::ServiceExt as _;
 use crate::fleet::{AllPorts, Fleet, LIMITS};
 
 /// How long sessions live in tests.
-pub const SESSION_LIMITS: SessionLimits = SessionLimits { idle: 3_600, absolute: 8 * 3_600 };
+pub const SESSION_LIMITS: SessionLimits =
+    SessionLimits { idle: 3_600, absolute: 8 * 3_600, kept: LIMITS.max_sign_in_age };
 /// The client of the tests; it has no secret.
 pub const CLIENT: &str = "app";
 /// What users' programs call themselves.

@@ -178,14 +178,17 @@ impl SignInStore for Rail<Memory> {
         }
         Ok(())
     }
-    async fn add_session(&self, session: &SessionRow) -> PortResult<()> {
-        step!(self, add_session(session))
+    async fn touch_token(&self, owner: &Owner, id: &TokenId, at: Epoch) -> PortResult<()> {
+        step!(self, touch_token(owner, id, at))
+    }
+    async fn add_session(&self, session: &SessionRow, kept_until: Epoch) -> PortResult<()> {
+        step!(self, add_session(session, kept_until))
     }
     async fn sessions(&self, user: &UserId) -> PortResult<Vec<SessionRow>> {
         step!(self, sessions(user))
     }
-    async fn touch_session(&self, session: &SessionRow) -> PortResult<bool> {
-        step!(self, touch_session(session))
+    async fn touch_session(&self, session: &SessionRow, kept_until: Epoch) -> PortResult<bool> {
+        step!(self, touch_session(session, kept_until))
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use domain::ids::ClientId;
-use domain::sign_in::LastAttempt;
+use domain::sign_in::{LastAttempt, challenge_of};
 use domain::upstream::{Form, UpstreamError};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -32,7 +32,7 @@ pub async fn authorize(
     let client = asked.get("client_id").ok_or(OauthError::InvalidRequest("The parameter client_id is missing."))?;
     let client = ClientId::parse(client).map_err(|_| OauthError::InvalidRequest("client_id is no client's id."))?;
     let endpoint = deps.sign_ins.upstream.authorization_endpoint().await.map_err(OauthError::from)?;
-    let challenge = challenge(&asked).map(str::to_owned);
+    let challenge = challenge(&asked);
     if must_be_fresh(&deps, &client, &headers, challenge.is_some()).await {
         ask_for_fresh_sign_in(&mut asked);
     }
@@ -45,9 +45,14 @@ pub async fn authorize(
     Ok(answer)
 }
 
-/// The PKCE challenge, if the token endpoint will be able to tell it from the verifier.
-fn challenge(asked: &Form) -> Option<&str> {
-    asked.get("code_challenge").filter(|_| asked.get("code_challenge_method") == Some("S256"))
+/// The PKCE challenge as the token endpoint will tell it from the verifier, which a plain one is (RFC 7636 §4.2, §4.3).
+fn challenge(asked: &Form) -> Option<String> {
+    let challenge = asked.get("code_challenge")?;
+    match asked.get("code_challenge_method") {
+        Some("S256") => Some(challenge.to_owned()),
+        None | Some("plain") => Some(challenge_of(challenge)),
+        Some(_) => None,
+    }
 }
 
 /// Where nobody can tell, a password too many is asked for: the tokens are checked in any case.

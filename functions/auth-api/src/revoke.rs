@@ -9,7 +9,7 @@ use domain::directory::{Actor, Client};
 use domain::ids::{ClientId, RawToken, TokenId, UserId};
 use domain::ports::{PortResult, VerifyError};
 use domain::sign_out::Ended;
-use domain::token::{RevokedBy, TokenRow};
+use domain::token::{RevokedBy, TokenKind, TokenRow};
 use domain::upstream::UpstreamError;
 use lambda_kit::origin;
 use serde::{Deserialize, Serialize};
@@ -131,7 +131,9 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
             own(facts.client.as_ref().ok_or(OauthError::InvalidGrant(NOT_YOURS))?, client)?;
             let owner = facts.owner().ok_or(OauthError::InvalidGrant(NOT_YOURS))?;
             let checked = deps.callers.inspector.checker.check(&facts).await.map_err(unavailable)?;
-            if matches!(checked.refusal, Some(Refusal::TokenRevoked | Refusal::Expired)) {
+            // Without the cache nobody can say that every verifier has heard of it.
+            let is_over = matches!(checked.refusal, Some(Refusal::TokenRevoked | Refusal::Expired));
+            if is_over && checked.degraded.is_none() {
                 return Ok(Found::Nothing);
             }
             let by = RevokedBy::Client;
@@ -145,17 +147,22 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
     }
 }
 
-/// Whether there is nothing left to end: asking for it again and again must not write anything. A refresh token that was
-/// only replaced still stands for its sign-in.
+/// Whether there is nothing left to end: asking for it again and again must not write anything. What ends last says so:
+/// of a sign-in its session, else the token's row. Where a sign-in has no session row it is over once its refresh token's
+/// row is and verifiers refuse it, which is certain only while the cache is.
 async fn is_over(deps: &Deps, row: &TokenRow) -> PortResult<bool> {
-    match &row.revoked {
-        Some(revoked) if revoked.by != RevokedBy::Rotation => return Ok(true),
-        _ if row.expires_at.plus(LEEWAY_SECONDS) <= deps.sign_ins.clock.now().into() => return Ok(true),
-        None => return Ok(false),
-        Some(_) => {}
+    if row.expires_at.plus(LEEWAY_SECONDS) <= deps.sign_ins.clock.now().into() {
+        return Ok(true);
+    }
+    let (TokenKind::Refresh, Some(user), Some(session)) = (row.kind, row.owner.user(), &row.session) else {
+        return Ok(row.revoked.is_some());
+    };
+    if let Some(session) = deps.sign_ins.tokens.session(user, session).await? {
+        return Ok(session.ended_by.is_some());
     }
     let inspector = &deps.callers.inspector;
-    Ok(inspector.checker.check(&inspector.facts_of(row).await?).await?.refusal.is_some())
+    let checked = inspector.checker.check(&inspector.facts_of(row).await?).await?;
+    Ok(row.revoked.is_some() && checked.degraded.is_none() && matches!(checked.refusal, Some(Refusal::CutOff(_))))
 }
 
 const NOT_YOURS: &str = "This token was issued to another client.";

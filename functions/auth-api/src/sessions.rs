@@ -14,9 +14,9 @@ use lambda_kit::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::Deps;
 use crate::answers::ProblemAnswer;
-use crate::logout::session_of;
-use crate::{Deps, cookies};
+use crate::logout::{session_meant, session_of};
 
 /// A live session.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,7 +34,7 @@ pub struct Session {
     last_accessed: Option<DateTime<Utc>>,
     /// How often it was used.
     access_count: u64,
-    /// Whether it is the one that the caller names.
+    /// Whether it is the one that the caller names, or else the token's own.
     current: bool,
 }
 
@@ -66,8 +66,9 @@ pub struct SessionEnded {
     responses((status = 200, description = "The sessions.", body = SessionList), ProblemAnswer),
 )]
 pub async fn list(State(deps): State<Deps>, headers: HeaderMap) -> Result<Json<SessionList>, Problem> {
-    let (_, user) = deps.callers.verified(&headers).await?;
-    let current = cookies::named_session(&headers).or_else(|| cookies::session(&headers));
+    let (accepted, user) = deps.callers.verified(&headers).await?;
+    let current = session_meant(&deps, &accepted, &user, &headers).await;
+    let current = current.map_err(|error| Problem::unavailable(&error))?;
     let listed = deps.sign_ins.sessions.list(&user.user_id).await.map_err(|error| Problem::unavailable(&error))?;
     let session = |listed: Listed| Session {
         current: current.as_ref() == Some(&listed.id),

@@ -503,10 +503,12 @@ pub trait SignInStore: Send + Sync {
     /// Writes tokens that were just issued. Writing them again changes nothing, and nothing that has been revoked
     /// comes back.
     async fn add_tokens(&self, tokens: &[TokenRow]) -> PortResult<()>;
-    /// Writes a new session. Its id must be new.
-    async fn add_session(&self, session: &SessionRow) -> PortResult<()>;
+    /// Notes that a token was used.
+    async fn touch_token(&self, owner: &Owner, id: &TokenId, at: Epoch) -> PortResult<()>;
+    /// Writes a new session. Its id must be new. It is kept at least until a moment, as its tokens may live longer than it.
+    async fn add_session(&self, session: &SessionRow, kept_until: Epoch) -> PortResult<()>;
     /// All sessions of a user, ended ones included.
     async fn sessions(&self, user: &UserId) -> PortResult<Vec<SessionRow>>;
     /// Puts off a session's end and replaces what is sealed, unless it has been ended: whether it was there.
-    async fn touch_session(&self, session: &SessionRow) -> PortResult<bool>;
+    async fn touch_session(&self, session: &SessionRow, kept_until: Epoch) -> PortResult<bool>;
 }

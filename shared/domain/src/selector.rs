@@ -273,16 +273,6 @@ impl Selector {
         });
         Covered { sessions: sessions.collect(), tokens }
     }
-
-    /// Refresh tokens in the job's scope that were replaced: nobody loses them, but some issuers take them once more.
-    pub fn replaced<'a>(&self, holdings: &'a Holdings) -> Vec<&'a TokenRow> {
-        let is_replaced = |token: &TokenRow| {
-            let by = token.revoked.as_ref().map(|revoked| &revoked.by);
-            by == Some(&RevokedBy::Rotation) && token.expires_at > self.start
-        };
-        let hit = |token: &TokenRow| self.hits(token, holdings.session_of(token));
-        holdings.tokens.iter().filter(|token| is_replaced(token) && hit(token)).collect()
-    }
 }
 
 /// An address as an issuer reports it; an IPv4 address in IPv6's clothes is one of IPv4.

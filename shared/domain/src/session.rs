@@ -117,6 +117,10 @@ impl Sessions {
         now.plus(self.limits.idle).min(started_at.plus(self.limits.absolute))
     }
 
+    fn kept_until(&self, row: &SessionRow) -> Epoch {
+        row.started_at.plus(self.limits.kept)
+    }
+
     async fn seal(&self, row: &SessionRow, data: &SessionData) -> PortResult<String> {
         let plain = serde_json::to_vec(data).unwrap_or_else(|_| unreachable!("texts, times and numbers are JSON"));
         self.vault.seal(&purpose(&row.user, &row.id), &plain).await
@@ -157,7 +161,7 @@ impl Sessions {
             access_count: 1,
         };
         row.sealed = Some(self.seal(&row, &data).await?);
-        self.store.add_session(&row).await?;
+        self.store.add_session(&row, self.kept_until(&row)).await?;
         Ok(row)
     }
 
@@ -181,7 +185,11 @@ impl Sessions {
         data.access_count += 1;
         row.sealed = Some(self.seal(&row, &data).await?);
         // It may have been ended in the meantime: then it stays so.
-        Ok(if self.store.touch_session(&row).await? { Used::Live(Box::new(data)) } else { Used::Gone })
+        Ok(if self.store.touch_session(&row, self.kept_until(&row)).await? {
+            Used::Live(Box::new(data))
+        } else {
+            Used::Gone
+        })
     }
 
     /// A user's live sessions, the newest first. Looking at them extends no session's life.

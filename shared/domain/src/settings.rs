@@ -106,6 +106,8 @@ pub struct SessionLimits {
     pub idle: i64,
     /// Seconds after the sign-in at which it is over in any case.
     pub absolute: i64,
+    /// Seconds after the sign-in for which its row is kept at least: for so long its tokens may live.
+    pub kept: i64,
 }
 
 /// The cache, and how long to wait for it.

@@ -17,14 +17,14 @@ use crate::close::{self, Closed};
 use crate::cutoff::LEEWAY_SECONDS;
 use crate::error::{PortError, WorkError};
 use crate::guard;
-use crate::ids::UserId;
+use crate::ids::{TokenId, UserId};
 use crate::job::{ChunkOutcome, ChunkRef, ChunkResult, Facts, Fate, Job, Statistics, Status};
 use crate::ports::{
     CLIENT_SHARDS, DenylistCache, DenylistStore, Frozen, JobStore, Page, PortResult, Step, TokenStore, WorkQueue,
 };
 use crate::selector::{Reach, Selector, Source, is_spared};
 use crate::source::IdSource;
-use crate::time::Clock;
+use crate::time::{Clock, Epoch};
 use crate::token::{Holdings, Owner, Revoked, RevokedBy, TokenKind};
 
 /// Owners of one page that are worked on at the same time.
@@ -211,9 +211,9 @@ impl Settler {
     }
 
     async fn settle_page(&self, work: &Work<'_>, mode: Mode, page: Vec<(Owner, Holdings)>) -> PortResult<()> {
-        let page: Vec<_> = page.into_iter().filter(|(owner, _)| !is_spared(owner, &work.spared)).collect();
+        let mut page: Vec<_> = page.into_iter().filter(|(owner, _)| !is_spared(owner, &work.spared)).collect();
         if mode == Mode::End && work.selector.reach() == Reach::PerToken {
-            self.deny_tokens(work, &page).await?;
+            self.deny_page(work, &mut page).await?;
         }
         stream::iter(page)
             .map(|(owner, holdings)| self.settle_owner(work, mode, owner, holdings))
@@ -222,19 +222,37 @@ impl Settler {
             .await
     }
 
-    /// Puts what no cutoff can say on the denylist, token by token, before any row says revoked.
-    async fn deny_tokens(&self, work: &Work<'_>, page: &[(Owner, Holdings)]) -> PortResult<()> {
-        let tokens: Vec<_> = page
-            .iter()
-            .flat_map(|(_, holdings)| {
+    /// Puts what no cutoff can say on the denylist, token by token, before any row says revoked. A refresh under way writes
+    /// its rows before it asks about its own token: who is read again afterwards either shows the new ones, which are denied
+    /// in turn, or brings none any more.
+    async fn deny_page(&self, work: &Work<'_>, page: &mut [(Owner, Holdings)]) -> PortResult<()> {
+        let mut denied: BTreeSet<(Owner, TokenId)> = BTreeSet::new();
+        loop {
+            let mut found = Vec::new();
+            for (owner, holdings) in page.iter() {
                 let covered = work.selector.covered(holdings).tokens.into_iter();
-                covered.filter(|token| token.revoked.is_none()).chain(work.selector.replaced(holdings))
-            })
-            .map(|token| (token.id.clone(), token.expires_at.plus(LEEWAY_SECONDS)))
-            .collect();
-        if tokens.is_empty() {
-            return Ok(());
+                let live = covered.filter(|token| token.revoked.is_none());
+                found.extend(live.map(|token| (owner.clone(), token.id.clone(), token.expires_at)));
+            }
+            found.retain(|(owner, id, _)| !denied.contains(&(owner.clone(), id.clone())));
+            if found.is_empty() {
+                return Ok(());
+            }
+            self.deny_tokens(found.iter().map(|(_, id, expires_at)| (id.clone(), *expires_at))).await?;
+            let owners: BTreeSet<Owner> = found.iter().map(|(owner, ..)| owner.clone()).collect();
+            denied.extend(found.into_iter().map(|(owner, id, _)| (owner, id)));
+            let mut again: HashMap<Owner, Holdings> =
+                self.load(owners.into_iter().collect()).await?.into_iter().collect();
+            for (owner, holdings) in page.iter_mut() {
+                if let Some(now) = again.remove(owner) {
+                    *holdings = now;
+                }
+            }
         }
+    }
+
+    async fn deny_tokens(&self, tokens: impl Iterator<Item = (TokenId, Epoch)>) -> PortResult<()> {
+        let tokens: Vec<_> = tokens.map(|(id, expires_at)| (id, expires_at.plus(LEEWAY_SECONDS))).collect();
         self.denylist.put_tokens(&tokens).await?;
         if let Err(error) = self.cache.put_tokens(&tokens).await {
             guard::distrust(self.denylist.as_ref(), self.cache.as_ref(), self.ids.as_ref()).await?;

@@ -76,7 +76,7 @@ pub struct Granted {
 /// What is known of a browser's last attempt to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastAttempt<'a> {
-    /// Its PKCE challenge (S256).
+    /// Its PKCE challenge, as S256 would have it.
     With(&'a str),
     /// The client does not use PKCE, so that attempts cannot be told apart.
     Unmarked,
@@ -159,7 +159,8 @@ fn attempt(client: &ClientId, challenge: Option<&str>) -> TokenId {
     TokenId::parse(&*name).unwrap_or_else(|_| TokenId::of_opaque(&RawToken::new(name)))
 }
 
-fn challenge_of(verifier: &str) -> String {
+/// The S256 challenge of a verifier (RFC 7636 §4.2).
+pub fn challenge_of(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
 }
 
@@ -226,7 +227,9 @@ impl SignIns {
             }
         }
         let session = old.session.clone().or_else(|| fresh.facts.session.clone());
-        let rows = self.rows(&issued, &fresh, session.clone());
+        let mut rows = self.rows(&issued, &fresh, session.clone());
+        // One that is handed out again is as old as it was.
+        rows.retain(|row| row.id != old.id);
         self.store.add_tokens(&rows).await?;
         let is_old_ended = match &known {
             Some(_) => self.is_denied(&old).await?,
@@ -237,7 +240,7 @@ impl SignIns {
             return Err(NotGranted::InvalidGrant(ENDED));
         }
         if let Some(row) = &known {
-            self.rotate(row, &rows).await;
+            self.used(row, &rows).await;
         }
         let session = fresh.facts.user.clone().zip(session);
         if let Some((user, session)) = &session {
@@ -260,11 +263,26 @@ impl SignIns {
         }
         let facts = self.inspector.facts_of(row).await?;
         let checked = self.inspector.checker.check(&facts).await?;
-        let is_revoked = row.revoked.as_ref().is_some_and(|revoked| revoked.by != RevokedBy::Rotation);
+        let is_revoked = match &row.revoked {
+            None => false,
+            Some(revoked) if revoked.by == RevokedBy::Rotation => !self.has_successor(row).await?,
+            Some(_) => true,
+        };
         if is_revoked || checked.refusal.is_some() || self.has_ended(&facts).await? {
             return Err(NotGranted::InvalidGrant(ENDED));
         }
         Ok((facts, checked.degraded))
+    }
+
+    /// Whether a replaced refresh token's sign-in has one that is good: where that was ended, by itself even, the replaced
+    /// one brings no other.
+    async fn has_successor(&self, row: &TokenRow) -> PortResult<bool> {
+        let now = self.now();
+        let is_good = |other: &TokenRow| {
+            let of_sign_in = other.kind == TokenKind::Refresh && other.session == row.session;
+            of_sign_in && other.client == row.client && other.revoked.is_none() && other.expires_at > now
+        };
+        Ok(row.session.is_some() && self.tokens.holdings(&row.owner).await?.tokens.iter().any(is_good))
     }
 
     /// What can be said of a refresh token that nobody told us of.
@@ -294,14 +312,16 @@ impl SignIns {
         Ok(self.tokens.session(user, session).await?.is_some_and(|row| row.ended_by.is_some()))
     }
 
-    /// Notes that a refresh token was replaced. It is still refused with its sign-in if that could not be noted.
-    async fn rotate(&self, old: &TokenRow, new: &[TokenRow]) {
-        if !new.iter().any(|row| row.kind == TokenKind::Refresh && row.id != old.id) {
-            return;
-        }
+    /// Notes that a refresh token was used, or replaced. It is still refused with its sign-in if that could not be noted.
+    async fn used(&self, old: &TokenRow, new: &[TokenRow]) {
         let revoked = Revoked { at: self.now(), by: RevokedBy::Rotation };
-        if let Err(error) = self.tokens.revoke(&old.owner, &old.id, &revoked).await {
-            tracing::warn!(%error, "a replaced refresh token could not be noted");
+        let noted = if new.iter().any(|row| row.kind == TokenKind::Refresh) {
+            self.tokens.revoke(&old.owner, &old.id, &revoked).await.map(|_| ())
+        } else {
+            self.store.touch_token(&old.owner, &old.id, revoked.at).await
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the use of a refresh token could not be noted");
         }
     }
 

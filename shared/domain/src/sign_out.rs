@@ -3,6 +3,7 @@
 //! The order is what makes them safe against a refresh at the same moment (see [`crate::sign_in`]): first the cutoff,
 //! durably; then the rows are read and every token found is denied by its id.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -63,8 +64,8 @@ impl SignOuts {
         Ok(before.is_none_or(|row| row.revoked.is_none()))
     }
 
-    /// Ends what a row stands for: a refresh token is its sign-in and takes all of it along, itself last (`[OAUTH-2]`), so
-    /// that whoever finds it ended can be sure of the rest.
+    /// Ends what a row stands for: a refresh token is its sign-in and takes all of it along, itself last of the tokens
+    /// (`[OAUTH-2]`).
     pub async fn grant(&self, row: &TokenRow, by: &RevokedBy) -> PortResult<Ended> {
         if let (TokenKind::Refresh, Some(user), Some(session)) = (row.kind, row.owner.user(), &row.session) {
             return self.session(user, session, by, Some((&row.id, row.expires_at))).await;
@@ -103,16 +104,16 @@ impl SignOuts {
     ) -> PortResult<Ended> {
         let (now, owner) = (self.now(), Owner::User(user.clone()));
         let at = ended_at.unwrap_or(now);
-        let is_meant = |signed_in_at: Option<Epoch>| signed_in_at.is_none_or(|it| ended_at.is_none_or(|end| it <= end));
+        let is_meant = |signed_in_at: Epoch| ended_at.is_none_or(|end| signed_in_at <= end);
         // From here on the session's refresh token is refused, and so is what a refresh under way brings.
-        let mut told = self.denier.sign_ins([Scope::Session(session.clone())], at, by).await;
+        let mut told = self.cut_off(user, std::slice::from_ref(session), at, by).await;
         let mut holdings = self.tokens.holdings(&owner).await?;
         let mut names = ours_under(&holdings, session);
-        names.retain(|row| is_meant(Some(row.started_at)));
+        names.retain(|row| is_meant(row.started_at));
         let mut names: Vec<SessionId> = names.into_iter().map(|row| row.id.clone()).collect();
         names.extend(lone_issuer_name(&holdings, session, now).cloned());
         if !names.is_empty() {
-            told = told.and(self.denier.sign_ins(names.iter().cloned().map(Scope::Session), at, by).await);
+            told = told.and(self.cut_off(user, &names, at, by).await);
             // What a refresh under one of these names brought before it could be told.
             holdings = self.tokens.holdings(&owner).await?;
         }
@@ -120,25 +121,40 @@ impl SignOuts {
         let is_last = |row: &TokenRow| last.is_some_and(|(id, _)| id == &row.id);
         let of_sign_in = |row: &&TokenRow| {
             row.session.as_ref().is_some_and(|name| names.contains(name))
-                && is_meant(row.signed_in_at.or(holdings.session_start(row)))
+                && is_meant(row.sign_in(holdings.session_start(row)))
                 && !is_last(row)
         };
         let tokens: Vec<&TokenRow> = holdings.tokens.iter().filter(of_sign_in).collect();
-        let good = tokens.iter().filter(|row| row.expires_at.plus(LEEWAY_SECONDS) > now);
+        // What was revoked before is refused by now: by its id, or, if it was replaced, with its sign-in.
+        let good = |row: &&&TokenRow| row.revoked.is_none() && row.expires_at.plus(LEEWAY_SECONDS) > now;
+        let good = tokens.iter().filter(good);
         told.and(self.denier.tokens(good.map(|row| (row.id.clone(), row.expires_at))).await)?;
         let mut ended = Ended { tokens: self.revoke_rows(&owner, tokens, now, by).await?, sessions: 0 };
         if let Some((id, expires_at)) = last {
             ended.tokens += u64::from(self.token(&owner, id, expires_at, by).await?);
         }
         // Whoever finds the session gone can be sure of its tokens.
-        let rows = holdings.sessions.iter().filter(|row| names.contains(&row.id) && is_meant(Some(row.started_at)));
+        let rows = holdings.sessions.iter().filter(|row| names.contains(&row.id) && is_meant(row.started_at));
         ended.sessions = self.end_rows(rows.collect(), now, by).await?;
         Ok(ended)
     }
 
+    /// Cuts off sign-ins by name. Our own names are never used again: what is dated after now, by a clock ahead of ours, is
+    /// cut off under them, too.
+    async fn cut_off(&self, user: &UserId, names: &[SessionId], at: Epoch, by: &RevokedBy) -> PortResult<()> {
+        let mut told = Ok(());
+        for name in names {
+            let is_ours = self.tokens.session(user, name).await?.is_some_and(|row| row.sealed.is_some());
+            let at = if is_ours { at.plus(LEEWAY_SECONDS) } else { at };
+            let cutoff = self.denier.sign_ins([Scope::Session(name.clone())], at, by).await;
+            told = told.and(cutoff);
+        }
+        told
+    }
+
     /// Ends everything of a user by one cutoff, however much that is, and then the rows. `presented` is the token of
     /// whoever asks, and when it expires: like what is known to be of a sign-in after now, by a clock that is ahead of
-    /// ours, it is also denied by its id.
+    /// ours, it is also denied by its id; the presented one last, as it may be needed to ask again.
     pub async fn everything(
         &self,
         user: &UserId,
@@ -146,15 +162,33 @@ impl SignOuts {
         presented: Option<(&TokenId, Epoch)>,
     ) -> PortResult<Ended> {
         let (now, owner) = (self.now(), Owner::User(user.clone()));
-        let told = self.denier.sign_ins([Scope::User(user.clone())], now, by).await;
-        let holdings = self.tokens.holdings(&owner).await?;
-        let is_ahead = |row: &&TokenRow| row.sign_in(holdings.session_start(row)) > now;
-        let ahead = holdings.tokens.iter().filter(is_ahead).map(|row| (row.id.clone(), row.expires_at));
-        told.and(self.denier.tokens(ahead).await)?;
-        let mut tokens = self.revoke_rows(&owner, holdings.tokens.iter().collect(), now, by).await?;
+        let mut told = self.denier.sign_ins([Scope::User(user.clone())], now, by).await;
+        let is_presented = |row: &TokenRow| presented.is_some_and(|(id, _)| id == &row.id);
+        let mut denied = BTreeSet::new();
+        let holdings = loop {
+            let holdings = self.tokens.holdings(&owner).await?;
+            let is_ahead = |row: &&TokenRow| {
+                let is_live = row.revoked.is_none() && row.expires_at.plus(LEEWAY_SECONDS) > now;
+                is_live && row.sign_in(holdings.session_start(row)) > now && !denied.contains(&row.id)
+            };
+            let ahead = holdings
+                .tokens
+                .iter()
+                .filter(|row| is_ahead(row) && !is_presented(row))
+                .map(|row| (row.id.clone(), row.expires_at));
+            let ahead: Vec<_> = ahead.collect();
+            if ahead.is_empty() {
+                break holdings;
+            }
+            denied.extend(ahead.iter().map(|(id, _)| id.clone()));
+            // A refresh of one of these may have brought more before it could be told.
+            told = told.and(self.denier.tokens(ahead).await);
+        };
+        told?;
+        let others = holdings.tokens.iter().filter(|row| !is_presented(row));
+        let mut tokens = self.revoke_rows(&owner, others.collect(), now, by).await?;
         if let Some((id, expires_at)) = presented {
-            let is_counted = holdings.tokens.iter().any(|row| &row.id == id);
-            tokens += u64::from(self.token(&owner, id, expires_at, by).await? && !is_counted);
+            tokens += u64::from(self.token(&owner, id, expires_at, by).await?);
         }
         let sessions = self.end_rows(holdings.sessions.iter().collect(), now, by).await?;
         Ok(Ended { tokens, sessions })
@@ -178,13 +212,14 @@ impl SignOuts {
             .await
     }
 
-    /// Ends sessions, and counts those that were still live.
+    /// Ends sessions, and counts those that were still live: a sign-in that has a row under the issuer's name, too, once.
     async fn end_rows(&self, rows: Vec<&SessionRow>, now: Epoch, by: &RevokedBy) -> PortResult<u64> {
+        let also: BTreeSet<SessionId> = rows.iter().filter_map(|row| row.issuer_sid.clone()).collect();
         let mut ended = 0;
         for row in rows.into_iter().filter(|row| row.ended_by.is_none()) {
             let revoked = Revoked { at: now, by: by.clone() };
             if self.tokens.end_session(&row.user, &row.id, &revoked).await? {
-                ended += u64::from(is_live(row, now));
+                ended += u64::from(is_live(row, now) && !also.contains(&row.id));
             }
         }
         Ok(ended)

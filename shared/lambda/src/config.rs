@@ -180,6 +180,7 @@ pub fn session_limits() -> Result<SessionLimits, ConfigError> {
     Ok(SessionLimits {
         idle: seconds("SESSION_IDLE_SECONDS", 3_600)?,
         absolute: seconds("SESSION_ABSOLUTE_SECONDS", 30 * 24 * 3_600)?,
+        kept: limits()?.max_sign_in_age,
     })
 }
 

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::{ClientId, SessionId, TokenId, UserId};
 use domain::ports::{CLIENT_SHARDS, Page, PortResult, SignInStore, TokenStore};
+use domain::time::Epoch;
 use domain::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenKind, TokenRow};
 use sha2::{Digest as _, Sha256};
 
@@ -320,10 +322,29 @@ impl SignInStore for Dynamo {
         Ok(())
     }
 
-    async fn add_session(&self, session: &SessionRow) -> PortResult<()> {
+    async fn touch_token(&self, owner: &Owner, id: &TokenId, at: Epoch) -> PortResult<()> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.tables.tokens)
+            .set_key(Some(row_key(owner, format!("T#{id}"))))
+            .update_expression("SET last_used_at = :at")
+            .condition_expression("attribute_exists(kind)")
+            .expression_attribute_values(":at", n(at.0))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) if item::condition_failed(&error) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn add_session(&self, session: &SessionRow, kept_until: Epoch) -> PortResult<()> {
         let mut item = row_key(&Owner::User(session.user.clone()), format!("S#{}", session.id));
         let set = session_attributes(session).into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         item.extend(set);
+        item.insert("ttl".to_owned(), n(kept(session, kept_until).0));
         let put = self.client.put_item().table_name(&self.tables.tokens).set_item(Some(item));
         // A time-out's repetition finds its own row, which says the same.
         let put = put.condition_expression("attribute_not_exists(#item) OR sealed = :sealed");
@@ -349,7 +370,7 @@ impl SignInStore for Dynamo {
         Ok(holdings.sessions)
     }
 
-    async fn touch_session(&self, session: &SessionRow) -> PortResult<bool> {
+    async fn touch_session(&self, session: &SessionRow, kept_until: Epoch) -> PortResult<bool> {
         let sent = self
             .client
             .update_item()
@@ -360,7 +381,7 @@ impl SignInStore for Dynamo {
             .expression_attribute_names("#exp", "exp")
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":exp", n(session.expires_at.0))
-            .expression_attribute_values(":ttl", n(session.expires_at.plus(RETENTION_SECONDS).0))
+            .expression_attribute_values(":ttl", n(kept(session, kept_until).0))
             .expression_attribute_values(":sealed", s(session.sealed.as_deref().unwrap_or_default()))
             .send()
             .await;
@@ -376,8 +397,18 @@ impl Dynamo {
     /// Writes the signpost to a row, if it needs one.
     pub(super) async fn put_signpost(&self, row: &TokenRow) -> PortResult<()> {
         let Some(item) = signpost(row) else { return Ok(()) };
-        self.client.put_item().table_name(&self.tables.tokens).set_item(Some(item)).send().await.map_err(failed)?;
-        Ok(())
+        let ttl = item.get("ttl").cloned().unwrap_or_else(|| unreachable!("a signpost has an end"));
+        let put = self.client.put_item().table_name(&self.tables.tokens).set_item(Some(item));
+        // A late record must not take it away earlier.
+        let put = put.condition_expression("attribute_not_exists(#ttl) OR #ttl < :ttl");
+        let put = put.expression_attribute_names("#ttl", "ttl").expression_attribute_values(":ttl", ttl);
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Ok(())
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Writes what was issued, and leaves alone what else is known of the token: a revocation, or a later record.
@@ -399,6 +430,11 @@ impl Dynamo {
         update.update_expression(format!("SET {}", set.join(", "))).send().await.map_err(failed)?;
         Ok(())
     }
+}
+
+/// When the row of a session may go.
+fn kept(session: &SessionRow, at_least: Epoch) -> Epoch {
+    session.expires_at.max(at_least).plus(RETENTION_SECONDS)
 }
 
 /// The attributes of a token row that its record decides. Revocation is not among them.

@@ -56,6 +56,7 @@ struct State {
     ended: BTreeSet<SessionId>,
     down: bool,
     silent: bool,
+    seconds_ahead: i64,
 }
 
 /// The issuer.
@@ -97,15 +98,33 @@ impl FakeIssuer {
         self.lock().silent = silent;
     }
 
+    /// Sets the issuer's clock ahead of everybody else's.
+    pub fn set_ahead(&self, seconds: i64) {
+        self.lock().seconds_ahead = seconds;
+    }
+
     /// A code for a user who signed in at a moment.
     pub fn code(&self, user: &UserId, client: &ClientId, at: Epoch) -> String {
+        let sid = SessionId::try_from(format!("sid-{}", self.lock().number + 1));
+        self.code_under(user, client, at, &sid.unwrap_or_else(|_| unreachable!("a valid id")))
+    }
+
+    /// The same under the issuer's name for an earlier sign-in, which some issuers' clients share.
+    pub fn code_under(&self, user: &UserId, client: &ClientId, at: Epoch, sid: &SessionId) -> String {
         let mut state = self.lock();
         state.number += 1;
         let code = format!("code-{}", state.number);
-        let sid = SessionId::try_from(format!("sid-{}", state.number));
-        let sid = sid.unwrap_or_else(|_| unreachable!("a valid id"));
-        state.codes.insert(code.clone(), Grant { user: Some(user.clone()), client: client.clone(), at, sid });
+        let grant = Grant { user: Some(user.clone()), client: client.clone(), at, sid: sid.clone() };
+        state.codes.insert(code.clone(), grant);
         code
+    }
+
+    /// Takes a refresh token again that was replaced by another.
+    pub fn take_again(&self, replaced: &str, by: &str) {
+        let mut state = self.lock();
+        if let Some(grant) = state.refresh.get(by).cloned() {
+            state.refresh.insert(replaced.to_owned(), grant);
+        }
     }
 
     /// The tokens that were revoked here, in the order in which that was asked.
@@ -115,7 +134,7 @@ impl FakeIssuer {
 
     fn issue(&self, state: &mut State, grant: &Grant, with_refresh: bool) -> Issued {
         state.number += 1;
-        let (number, now) = (state.number, Epoch::from(self.clock.now()));
+        let (number, now) = (state.number, Epoch::from(self.clock.now()).plus(state.seconds_ahead));
         let text = if self.habits.jwt { format!("h.{number}.s") } else { format!("opaque-{number}") };
         let facts = TokenFacts {
             id: TokenId::try_from(format!("jti-{number}")).unwrap_or_else(|_| unreachable!("a valid id")),

@@ -242,7 +242,14 @@ impl SignInStore for Memory {
         }
         Ok(())
     }
-    async fn add_session(&self, session: &SessionRow) -> PortResult<()> {
+    async fn touch_token(&self, owner: &Owner, id: &TokenId, at: Epoch) -> PortResult<()> {
+        let mut state = self.up()?;
+        if let Some(row) = state.tokens.get_mut(owner).and_then(|rows| rows.get_mut(id)) {
+            row.last_used_at = Some(at);
+        }
+        Ok(())
+    }
+    async fn add_session(&self, session: &SessionRow, _: Epoch) -> PortResult<()> {
         let mut state = self.up()?;
         state.sessions.entry(session.user.clone()).or_default().insert(session.id.clone(), session.clone());
         Ok(())
@@ -250,7 +257,7 @@ impl SignInStore for Memory {
     async fn sessions(&self, user: &UserId) -> PortResult<Vec<SessionRow>> {
         Ok(self.up()?.sessions.get(user).into_iter().flat_map(BTreeMap::values).cloned().collect())
     }
-    async fn touch_session(&self, session: &SessionRow) -> PortResult<bool> {
+    async fn touch_session(&self, session: &SessionRow, _: Epoch) -> PortResult<bool> {
         let mut state = self.up()?;
         let row = state.sessions.get_mut(&session.user).and_then(|rows| rows.get_mut(&session.id));
         let live = row.filter(|row| row.ended_by.is_none());

@@ -51,8 +51,8 @@ pub async fn signing_in<S: TokenStore + SignInStore + RecordStore>(store: &S, ru
     let user: UserId = id(format!("{run}-나"));
     let (mine, theirs) = (session(&user, format!("{run}-s1")), session(&user, format!("{run}-s2")));
     assert_eq!(store.sessions(&user).await.unwrap(), []);
-    store.add_session(&mine).await.unwrap();
-    store.add_session(&theirs).await.unwrap();
+    store.add_session(&mine, Epoch(4_000_000_000)).await.unwrap();
+    store.add_session(&theirs, Epoch(4_000_000_000)).await.unwrap();
     assert_eq!(store.session(&user, &mine.id).await.unwrap().as_ref(), Some(&mine));
 
     let access = row(&user, format!("{run}-a"), TokenKind::Access, &mine.id);
@@ -80,17 +80,29 @@ pub async fn signing_in<S: TokenStore + SignInStore + RecordStore>(store: &S, ru
     assert_eq!(store.sign_in_of(&user, mine.issuer_sid.as_ref(), &unknown).await.unwrap(), None);
 
     let put_off = SessionRow { expires_at: Epoch(4_000_000_500), sealed: Some("sealed-2".to_owned()), ..mine.clone() };
-    assert!(store.touch_session(&put_off).await.unwrap(), "SESS-2: its end is put off");
+    assert!(store.touch_session(&put_off, Epoch(4_000_000_000)).await.unwrap(), "SESS-2: its end is put off");
     assert_eq!(store.session(&user, &mine.id).await.unwrap().as_ref(), Some(&put_off));
-    assert!(!store.touch_session(&session(&user, format!("{run}-none"))).await.unwrap(), "there is none to use");
+    assert!(
+        !store.touch_session(&session(&user, format!("{run}-none")), Epoch(4_000_000_000)).await.unwrap(),
+        "there is none to use"
+    );
     assert_eq!(store.session(&user, &id(format!("{run}-none"))).await.unwrap(), None, "nor does using make one");
+
+    store.touch_token(&refresh.owner, &refresh.id, Epoch(250)).await.unwrap();
+    let touched = TokenRow { last_used_at: Some(Epoch(250)), ..refresh.clone() };
+    assert_eq!(store.token(&refresh.owner, &refresh.id).await.unwrap(), Some(touched));
+    store.touch_token(&refresh.owner, &id(format!("{run}-none")), Epoch(250)).await.unwrap();
+    assert_eq!(store.token(&refresh.owner, &id(format!("{run}-none"))).await.unwrap(), None, "using makes none");
 
     let revoked = Revoked { at: Epoch(300), by: RevokedBy::User };
     assert!(store.end_session(&user, &mine.id, &revoked).await.unwrap());
     assert_eq!(store.revoke(&access.owner, &access.id, &revoked).await.unwrap(), Some(RevokedBy::User));
     let ended = store.session(&user, &mine.id).await.unwrap().unwrap();
     assert_eq!((&ended.ended_by, &ended.sealed, &ended.ip_address), (&Some(RevokedBy::User), &None, &None));
-    assert!(!store.touch_session(&put_off).await.unwrap(), "an ended session does not come back by being used");
+    assert!(
+        !store.touch_session(&put_off, Epoch(4_000_000_000)).await.unwrap(),
+        "an ended session does not come back by being used"
+    );
     assert_eq!(store.session(&user, &mine.id).await.unwrap().unwrap().ended_by, Some(RevokedBy::User));
     store.add_tokens(std::slice::from_ref(&access)).await.unwrap();
     let still = store.token(&access.owner, &access.id).await.unwrap().unwrap();
@@ -113,7 +125,7 @@ pub async fn signing_in<S: TokenStore + SignInStore + RecordStore>(store: &S, ru
         .apply(&Record::delete(2_000, Key::Session(SessionKey { id: theirs.id.clone(), user_id: user.clone() })))
         .await
         .unwrap();
-    assert!(!store.touch_session(&theirs).await.unwrap(), "the issuer's end is an end");
+    assert!(!store.touch_session(&theirs, Epoch(4_000_000_000)).await.unwrap(), "the issuer's end is an end");
 
     // A service token has no user; it lies with its client.
     let service = TokenRow {
