@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::audit::chain::{Hash, Sealed, Tip};
 use domain::audit::check::{AuditReader as _, DailyCheck, Examiner, Stage};
@@ -12,7 +13,7 @@ use domain::audit::verify::{Defect, Fault, Found, Place, verify};
 use domain::audit::{Action, Auditor, Entry, Level, Origin};
 use domain::directory::Actor;
 use domain::ids::{ChainId, UserId};
-use domain::ports::Step;
+use domain::ports::{Page, PortResult, Step};
 use domain::testing::{Memory, MemoryHeads, SeededIds, TestClock};
 use domain::time::{Clock as _, from_millis};
 use proptest::prelude::*;
@@ -363,22 +364,24 @@ async fn audit_2_heads_are_published_while_there_are_new_entries_and_only_then()
     assert_eq!((examination.published.count(), examination.published.newest()), (13, Some(office.clock.now())));
 }
 
+/// Somebody publishes between the look at what there is and the publication.
+struct Quicker(Arc<MemoryHeads>);
+
+#[async_trait]
+impl HeadStore for Quicker {
+    async fn publish(&self, number: u64, text: &str) -> PortResult<Step> {
+        self.0.publish(number, text).await?;
+        self.0.publish(number, text).await
+    }
+    async fn newest_first(&self, from: Option<&str>) -> PortResult<Page<Kept>> {
+        self.0.newest_first(from).await
+    }
+}
+
 #[tokio::test]
 async fn audit_2_a_publication_that_another_was_quicker_with_is_left_to_it() {
     let office = Office::open();
     office.happen(1).await;
-    // Somebody publishes between the look at what there is and the publication.
-    struct Quicker(Arc<MemoryHeads>);
-    #[async_trait::async_trait]
-    impl HeadStore for Quicker {
-        async fn publish(&self, number: u64, text: &str) -> domain::ports::PortResult<Step> {
-            self.0.publish(number, text).await?;
-            self.0.publish(number, text).await
-        }
-        async fn newest_first(&self, from: Option<&str>) -> domain::ports::PortResult<domain::ports::Page<Kept>> {
-            self.0.newest_first(from).await
-        }
-    }
     let heads = Arc::new(Quicker(office.heads.clone()));
     let (trail, clock) = (office.store.clone(), office.clock.clone());
     assert_eq!(Publisher { trail, heads, clock }.publish().await.unwrap(), None);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use domain::accept::Acceptor;
-use domain::audit::check::{DailyCheck, Stage};
-use domain::audit::head::Publisher;
+use domain::audit::check::{AuditReader, DailyCheck, Examiner, Stage};
+use domain::audit::head::{HeadStore, Publisher};
 use domain::guard;
-use domain::ports::{DenylistCache, DenylistStore};
+use domain::ports::{DenylistCache, DenylistStore, JobStore};
 use domain::redrive::Redriver;
 use domain::settings::CleanUp;
 use domain::source::IdSource;
@@ -28,14 +28,31 @@ pub struct Deps {
     pub denylist: Arc<dyn DenylistStore>,
     /// Redis.
     pub cache: Arc<dyn DenylistCache>,
-    /// Publishes the audit's heads.
-    pub publisher: Publisher,
-    /// Checks the audit's chains.
-    pub check: DailyCheck,
+    /// Looks after the audit.
+    pub audit: AuditKeeper,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Names of rebuilds.
     pub ids: Arc<dyn IdSource>,
+}
+
+/// Publishes the heads of the audit's chains, and checks them.
+#[derive(Clone)]
+pub struct AuditKeeper {
+    publisher: Publisher,
+    check: DailyCheck,
+}
+
+impl AuditKeeper {
+    /// Of a trail and what is published of it. How far a check has come is kept among the jobs.
+    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, clock: Arc<dyn Clock>) -> Self
+    where
+        S: AuditReader + JobStore + 'static,
+    {
+        let publisher = Publisher { trail: store.clone(), heads: heads.clone(), clock: clock.clone() };
+        let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, clock };
+        Self { publisher, check }
+    }
 }
 
 /// What to do.
@@ -121,12 +138,12 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             Report::CleanUp { jobs: jobs.iter().map(ToString::to_string).collect() }
         }
         Task::PublishAuditHeads => {
-            let published = deps.publisher.publish().await?;
+            let published = deps.audit.publisher.publish().await?;
             let heads = published.map_or(0, |(_, heads)| heads);
             Report::PublishAuditHeads { number: published.map(|(number, _)| number), heads }
         }
         Task::CheckAudit => {
-            let (stage, verdict) = deps.check.run(batch::deadline(&event.context)).await?;
+            let (stage, verdict) = deps.audit.check.run(batch::deadline(&event.context)).await?;
             metrics::audit_broken(deps.clock.as_ref(), verdict.defects.len());
             let defects = verdict.defects.iter().take(NAMED).map(ToString::to_string).collect();
             let (entries, chains) = (verdict.entries, verdict.chains);

@@ -1,8 +1,8 @@
 //! Published heads in S3, in a bucket whose versions nobody can delete for a time (Object Lock).
 //!
 //! The newest is listed first because keys count down. A locked object can still be hidden, by a newer version or by a
-//! delete marker; so versions are listed, not objects, the first version is the one that counts, and whatever came after
-//! it is told.
+//! delete marker; so versions are listed, not objects, the first version is the one that counts, and whatever came
+//! after it is told.
 
 use std::collections::BTreeMap;
 

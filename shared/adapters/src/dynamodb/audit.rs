@@ -49,6 +49,7 @@ fn time_of(at: DateTime<Utc>) -> String {
     format!("{:013}", at.timestamp_millis())
 }
 
+/// An item. What a later version writes beside the entry, it must not miss in the items of before (see [`read`]).
 fn write(sealed: &Sealed, entry: &Entry) -> Item {
     let mut item = key(pk(&sealed.chain), sk(sealed.seq));
     let mut set = |name: &str, value: AttributeValue| item.insert(name.to_owned(), value);

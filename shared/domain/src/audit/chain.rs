@@ -79,8 +79,8 @@ impl fmt::Debug for Hash {
 
 /// An entry at its place, as it is stored.
 ///
-/// What is hashed is the text that is stored, not what a program reads in it: no later version of this program, whatever
-/// it adds to [`Entry`], changes the hash of what was written before it.
+/// What is hashed is the text that is stored, not what a program reads in it: no later version of this program,
+/// whatever it adds to [`Entry`], changes the hash of what was written before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
     /// The writer's chain.
@@ -144,8 +144,8 @@ impl Tip {
 
 /// Hands out the places of this process's chain, one at a time.
 ///
-/// A chain begins with the first entry, and is left for good as soon as nobody can tell whether a place is taken: after a
-/// time-out, an error, or a writer that was dropped while it wrote.
+/// A chain begins with the first entry, and is left for good as soon as nobody can tell whether a place is taken: after
+/// a time-out, an error, or a writer that was dropped while it wrote.
 #[derive(Clone)]
 pub struct Pen {
     ids: Arc<dyn IdSource>,

@@ -216,7 +216,7 @@ impl Auditor {
 /// The audit trail: entries are added and never changed.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
-    /// Adds an entry at the next place of the writer's chain. If nobody can tell whether an earlier try was written, the
-    /// entry may come twice under its id, in two chains, but is never lost.
+    /// Adds an entry at the next place of the writer's chain. If nobody can tell whether an earlier try was written,
+    /// the entry may come twice under its id, in two chains, but is never lost.
     async fn append(&self, entry: &Entry) -> PortResult<()>;
 }

@@ -1,7 +1,7 @@
 //! Heads: the last hash of each chain, published where nobody can take it back.
 //!
-//! A publication names the heads that are new since the one before, and the hash of the one before, so that publications
-//! are a chain, too. Chains that got entries are found by the entries' own times.
+//! A publication names the heads that are new since the one before, and the hash of the one before, so that
+//! publications are a chain, too. Chains that got entries are found by the entries' own times.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

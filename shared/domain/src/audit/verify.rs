@@ -1,4 +1,5 @@
-//! What is wrong with a trail, and where: edits, removals, insertions, changes of order, chains cut short or written anew.
+//! What is wrong with a trail, and where: edits, removals, insertions, changes of order, chains cut short or written
+//! anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
