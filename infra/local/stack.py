@@ -108,6 +108,7 @@ def outputs(stack):
     """A deployed stack's outputs."""
     stacks = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     adopt_gateway_responses(stack)
+    adopt_object_locks(stack)
     return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
 
@@ -137,6 +138,23 @@ def adopt_gateway_responses(stack):
                 restApiId=api,
                 stageName=stage["stageName"],
                 patchOperations=[{"op": "replace", "path": "/deploymentId", "value": deployment}],
+            )
+
+
+def adopt_object_locks(stack):
+    """Locks buckets as the template says: the local AWS makes them without."""
+    cloudformation, s3 = boto3.client("cloudformation"), boto3.client("s3")
+    template = cloudformation.get_template(StackName=stack, TemplateStage="Processed")["TemplateBody"]
+    template = json.loads(template) if isinstance(template, str) else template
+    for name, resource in template["Resources"].items():
+        lock = resource.get("Properties", {}).get("ObjectLockConfiguration")
+        if resource["Type"] == "AWS::S3::Bucket" and lock:
+            bucket = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=name)
+            bucket = bucket["StackResourceDetail"]["PhysicalResourceId"]
+            retention = {**lock["Rule"]["DefaultRetention"], "Days": 1}
+            s3.put_object_lock_configuration(
+                Bucket=bucket,
+                ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": retention}},
             )
 
 

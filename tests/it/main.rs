@@ -4,6 +4,8 @@
 
 mod accepting;
 mod architecture;
+mod audit_chain;
+mod audit_store;
 mod authorize;
 mod authorizer;
 mod cache_lost;

@@ -16,6 +16,7 @@ pub mod estate;
 pub mod fleet;
 pub mod function;
 pub mod inventory;
+pub mod invoke;
 pub mod mint;
 pub mod openapi;
 pub mod proxy;

@@ -1,4 +1,4 @@
-//! A proxy before a store that counts its calls and can kill their sender at any of them.
+//! A proxy before a store that counts its calls, can kill their sender at any of them, and can lose some.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +13,17 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-/// When the sender is killed, counted in calls to the store.
+/// When the sender is killed, counted in calls to the store, or loses its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kill {
     /// Instead of forwarding this call.
     Before(u64),
     /// After the store has done this call, before the sender hears of it.
     After(u64),
+    /// Nobody is killed, but every so many calls are not forwarded.
+    LoseCall(u64),
+    /// Nobody is killed, but the store's answer to every so many calls is lost.
+    LoseAnswer(u64),
 }
 
 /// What the proxy knows.
@@ -85,6 +89,9 @@ async fn forward(
         calls.kill();
         return Err("killed before the call".into());
     }
+    if matches!(kill, Some(Kill::LoseCall(every)) if number.is_multiple_of(every)) {
+        return Err("the call is lost".into());
+    }
     let (mut parts, body) = request.into_parts();
     parts.uri = format!("{upstream}{}", parts.uri.path()).parse()?;
     let body = body.collect().await?.to_bytes();
@@ -94,6 +101,9 @@ async fn forward(
     if kill == Some(Kill::After(number)) {
         calls.kill();
         return Err("killed after the call".into());
+    }
+    if matches!(kill, Some(Kill::LoseAnswer(every)) if number.is_multiple_of(every)) {
+        return Err("the answer is lost".into());
     }
     Ok(Response::from_parts(parts, Full::new(body)))
 }

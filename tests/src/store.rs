@@ -71,6 +71,7 @@ pub fn variables(endpoint: &str) -> HashMap<String, String> {
         ("JOBS_TABLE", &tables.jobs),
         ("DENYLIST_TABLE", &tables.denylist),
         ("AUDIT_TABLE", &tables.audit),
+        ("AUDIT_HEADS_BUCKET", "audit-heads"),
         ("APP_SECRET_ID", "app-secret"),
         ("MAIL_FROM", "no-reply@example.com"),
         ("REDIS_URL", "redis://127.0.0.1:9"),
@@ -118,6 +119,7 @@ impl Store {
     async fn create_tables(&self) {
         let client = Client::new(&self.aws().await);
         let by_client = keys_only("by-client", vec![key("client_shard", KeyType::Hash), key("owner", KeyType::Range)]);
+        let audit_by_time = keys_only("audit-by-time", vec![key("day", KeyType::Hash), key("time", KeyType::Range)]);
         let jobs_by =
             |name: &str, hash: &str| keys_only(name, vec![key(hash, KeyType::Hash), key("created_at", KeyType::Range)]);
         let job_lists = [("open-jobs", "open"), ("jobs-by-time", "listed"), ("jobs-by-actor", "actor")];
@@ -128,6 +130,11 @@ impl Store {
                 let mut attributes = vec![attribute("created_at", n.clone())];
                 attributes.extend(job_lists.map(|(_, hash)| attribute(hash, s.clone())));
                 (job_lists.map(|(name, hash)| jobs_by(name, hash)).to_vec(), attributes)
+            }
+            "audit" => {
+                let mut by_time = audit_by_time.clone();
+                by_time.projection = Some(Projection::builder().projection_type(ProjectionType::All).build());
+                (vec![by_time], vec![attribute("day", s.clone()), attribute("time", s.clone())])
             }
             _ => (vec![], vec![]),
         };

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use domain::accept::Acceptor;
+use domain::audit::check::{AuditReader, DailyCheck, Examiner, Stage};
+use domain::audit::head::{HeadStore, Publisher};
 use domain::guard;
-use domain::ports::{DenylistCache, DenylistStore};
+use domain::ports::{DenylistCache, DenylistStore, JobStore};
 use domain::redrive::Redriver;
 use domain::settings::CleanUp;
 use domain::source::IdSource;
 use domain::time::Clock;
-use lambda_kit::metrics;
+use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +28,31 @@ pub struct Deps {
     pub denylist: Arc<dyn DenylistStore>,
     /// Redis.
     pub cache: Arc<dyn DenylistCache>,
+    /// Looks after the audit.
+    pub audit: AuditKeeper,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Names of rebuilds.
     pub ids: Arc<dyn IdSource>,
+}
+
+/// Publishes the heads of the audit's chains, and checks them.
+#[derive(Clone)]
+pub struct AuditKeeper {
+    publisher: Publisher,
+    check: DailyCheck,
+}
+
+impl AuditKeeper {
+    /// Of a trail and what is published of it. How far a check has come is kept among the jobs.
+    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, clock: Arc<dyn Clock>) -> Self
+    where
+        S: AuditReader + JobStore + 'static,
+    {
+        let publisher = Publisher { trail: store.clone(), heads: heads.clone(), clock: clock.clone() };
+        let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, clock };
+        Self { publisher, check }
+    }
 }
 
 /// What to do.
@@ -42,6 +65,10 @@ pub enum Task {
     CacheGuard,
     /// Every day: end tokens that are too old or unused for too long.
     CleanUp,
+    /// Every five minutes: publish the heads of the audit's chains.
+    PublishAuditHeads,
+    /// Every hour until the day's is through: check the audit's chains.
+    CheckAudit,
 }
 
 /// What was done, for whoever started it by hand.
@@ -69,7 +96,28 @@ pub enum Report {
         /// The day's jobs, whether they were made now or before.
         jobs: Vec<String>,
     },
+    /// Of the publication of heads.
+    PublishAuditHeads {
+        /// The publication, if anything was new.
+        number: Option<u64>,
+        /// Heads it names.
+        heads: usize,
+    },
+    /// Of the audit's check.
+    CheckAudit {
+        /// Whether the day's check is through.
+        through: bool,
+        /// Entries looked at in this run.
+        entries: u64,
+        /// Chains looked at in this run.
+        chains: u64,
+        /// What is wrong, and where; the log names all of it.
+        defects: Vec<String>,
+    },
 }
+
+/// Defects named in a report.
+const NAMED: usize = 20;
 
 /// Does one task.
 pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Error> {
@@ -88,6 +136,18 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
         Task::CleanUp => {
             let jobs = domain::clean_up::clean_up(&deps.acceptor, deps.clean_up).await?;
             Report::CleanUp { jobs: jobs.iter().map(ToString::to_string).collect() }
+        }
+        Task::PublishAuditHeads => {
+            let published = deps.audit.publisher.publish().await?;
+            let heads = published.map_or(0, |(_, heads)| heads);
+            Report::PublishAuditHeads { number: published.map(|(number, _)| number), heads }
+        }
+        Task::CheckAudit => {
+            let (stage, verdict) = deps.audit.check.run(batch::deadline(&event.context)).await?;
+            metrics::audit_broken(deps.clock.as_ref(), verdict.defects.len());
+            let defects = verdict.defects.iter().take(NAMED).map(ToString::to_string).collect();
+            let (entries, chains) = (verdict.entries, verdict.chains);
+            Report::CheckAudit { through: stage == Stage::Through, entries, chains, defects }
         }
     };
     tracing::info!(?report, "scheduled task done");

@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::audit;
 use crate::company::{Company, INTROSPECTOR, Issued};
 use crate::failure::{Failure, Result, ensure};
 use crate::issuer::{self, Mint};
@@ -73,6 +74,7 @@ pub async fn demo(path: &Path, stack: &Stack) -> Result<()> {
         between(&settled, "created_at", "effective_at")?,
         between(&settled, "created_at", "completed_at")?
     );
+    audit::verify(stack).await?;
     progress::done("demo", begun);
     Ok(())
 }

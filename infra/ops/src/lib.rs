@@ -1,7 +1,9 @@
-//! The operator's tool: it loads the demo company, imports records, gets tokens, runs the demo and the benchmarks.
+//! The operator's tool: it loads the demo company, imports records, gets tokens, runs the demo and
+//! verifies the audit trail.
 //!
 //! Everything here works on a running stack that `stack.json` describes (`cargo xtask up` writes one).
 
+pub mod audit;
 pub mod company;
 pub mod demo;
 pub mod failure;

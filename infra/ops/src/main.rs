@@ -9,7 +9,7 @@ use domain::time::{Clock as _, SystemClock};
 use ops::failure::Result;
 use ops::stack::Stack;
 use ops::web::Web;
-use ops::{demo, import, issuer, load};
+use ops::{audit, demo, import, issuer, load};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -39,6 +39,13 @@ enum Command {
         #[arg(long)]
         user: String,
     },
+    /// Look at the audit trail.
+    Audit {
+        #[command(flatten)]
+        at: Where,
+        #[command(subcommand)]
+        what: AuditCommand,
+    },
     /// Import records from NDJSON, one per line.
     Import {
         #[command(flatten)]
@@ -49,6 +56,12 @@ enum Command {
         #[arg(long, default_value_t = 90 * 24 * 3_600)]
         max_sign_in_age: i64,
     },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Verify every chain, against what was published of it, and name each place that was tampered with.
+    Verify,
 }
 
 async fn run(cli: Cli) -> Result<()> {
@@ -62,6 +75,7 @@ async fn run(cli: Cli) -> Result<()> {
             println!("{}", issuer::sign_in(&stack, &Web::default(), stack.person(&user)?).await?);
             Ok(())
         }
+        Command::Audit { at, what: AuditCommand::Verify } => audit::verify(&Stack::read(&at.stack)?).await,
         Command::Import { at, file, max_sign_in_age } => {
             import::import(&Stack::read(&at.stack)?, &file, Limits { max_sign_in_age }).await.map(|_| ())
         }

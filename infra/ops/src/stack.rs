@@ -34,6 +34,10 @@ pub struct Stack {
     pub redis_url: String,
     /// The tables' names.
     pub tables: TableNames,
+    /// The bucket of the audit's published heads.
+    pub audit_heads_bucket: String,
+    /// The function that does the scheduled work.
+    pub scheduled: String,
     /// The queues' URLs.
     pub queues: Queues,
     /// `iss` of the issuer.

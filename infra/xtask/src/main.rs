@@ -39,6 +39,8 @@ enum Task {
     Token(Rest),
     /// Loads records from an NDJSON file
     Import(Rest),
+    /// Looks at the running stack's audit trail: `audit verify`
+    Audit(Rest),
     /// Builds for release and measures; prints the figures of the README
     Bench(Rest),
     /// Writes the OpenAPI document from the handlers' types
@@ -98,6 +100,7 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         Task::Openapi => return checks::openapi(settings),
         Task::Token(rest) => return on_running_stack(settings, "token", &rest.args),
         Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),
+        Task::Audit(rest) => return on_running_stack(settings, "audit", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
         Task::Lint => checks::lint(settings)?,
         Task::Tools => {

@@ -245,6 +245,8 @@ fn describe(settings: &Settings, state: &State) -> Result<()> {
             "denylist": text("DenylistTable"),
             "audit": text("AuditTable"),
         },
+        "audit_heads_bucket": text("AuditHeadsBucket"),
+        "scheduled": text("ScheduledFunctionName"),
         "queues": {
             "plan": text("PlanQueueUrl"),
             "plan_high": text("PlanQueueHighUrl"),

@@ -10,6 +10,7 @@ pub mod dynamodb;
 pub mod http;
 pub mod inspector;
 pub mod oidc;
+pub mod s3;
 pub mod ses;
 pub mod sqs;
 pub mod upstream;

@@ -1,5 +1,8 @@
 //! Ending a job once every chunk is through and it is effective, and letting go of a cancelled one once all is counted.
+//!
+//! Of several workers at it one ends the job, and the audit's entry comes with the end or not at all.
 
+use crate::audit::Entry;
 use crate::error::PortError;
 use crate::ids::JobId;
 use crate::job::Status;
@@ -49,7 +52,8 @@ pub async fn try_close(jobs: &dyn JobStore, clock: &dyn Clock, id: &JobId) -> Re
     if job.waits_for_effect() && next == Status::Completed {
         jobs.mark_effective(id, now).await?;
     }
-    if jobs.finish(id, job.status, next, now).await? == Step::Lost {
+    let audit = Entry::closed(&job, next, &tally, now);
+    if jobs.finish(id, job.status, next, now, &audit).await? == Step::Lost {
         return Ok(None);
     }
     let settled_millis = u64::try_from((now - job.created_at).num_milliseconds()).unwrap_or_default();

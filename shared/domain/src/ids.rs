@@ -102,6 +102,10 @@ id!(
     /// A batch logout job.
     JobId
 );
+id!(
+    /// The chain of one writer's audit entries.
+    ChainId
+);
 
 impl TokenId {
     /// The id of an opaque token: the base64url SHA-256 of it (spec §1), so that the token itself is never stored.

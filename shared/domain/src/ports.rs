@@ -246,8 +246,15 @@ pub trait JobStore: Send + Sync {
     ) -> PortResult<Step>;
     /// The sum over the chunks' results.
     async fn tally(&self, id: &JobId) -> PortResult<Tally>;
-    /// Ends a job. Lost if it is not in state `from` any more.
-    async fn finish(&self, id: &JobId, from: Status, to: Status, at: DateTime<Utc>) -> PortResult<Step>;
+    /// Ends a job and adds the audit entry, all or nothing. Lost if it is not in state `from` any more.
+    async fn finish(
+        &self,
+        id: &JobId,
+        from: Status,
+        to: Status,
+        at: DateTime<Utc>,
+        audit: &AuditEntry,
+    ) -> PortResult<Step>;
     /// Stops a job and adds the audit entry, all or nothing. Lost if it is not in state `from` any more. It stays among
     /// the open jobs until it is retired.
     async fn cancel(&self, id: &JobId, from: Status, cancelled: &Cancelled, audit: &AuditEntry) -> PortResult<Step>;

@@ -90,6 +90,11 @@ pub fn app_secret() -> Result<String, ConfigError> {
     required("APP_SECRET_ID")
 }
 
+/// The bucket that the heads of the audit's chains are published in: `AUDIT_HEADS_BUCKET`.
+pub fn audit_heads_bucket() -> Result<String, ConfigError> {
+    required("AUDIT_HEADS_BUCKET")
+}
+
 /// The clean-up: `CLEAN_UP_INACTIVE_DAYS`, `CLEAN_UP_MAX_TOKEN_AGE_DAYS`; 0, the default, counts as not given.
 pub fn clean_up() -> Result<CleanUp, ConfigError> {
     let days = |name| number(name, 0).map(|days| Some(days).filter(|days| *days > 0));

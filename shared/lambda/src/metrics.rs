@@ -69,6 +69,11 @@ pub fn mail_returned(clock: &dyn Clock, delivery: &Delivery) {
     emit(clock, "MailReturned", Unit::Count, 1, &[("job_id", delivery.mark.job.as_str())]);
 }
 
+/// Writes how many places of the audit trail were found to be tampered with.
+pub fn audit_broken(clock: &dyn Clock, places: usize) {
+    emit(clock, "AuditBroken", Unit::Count, places as u64, &[]);
+}
+
 fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) -> serde_json::Value {
     let mut line = json!({
         "_aws": {

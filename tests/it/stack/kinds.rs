@@ -31,7 +31,7 @@ const NARROW: usize = 18;
 const AT_ONCE: usize = 3;
 
 /// An admin of the test's own, so that no other test's rate limit is in the way.
-async fn admin(name: &str, mint: &Mint) -> Caller {
+pub async fn admin(name: &str, mint: &Mint) -> Caller {
     let (stack, web) = (stack(), Web::default());
     let id = UserId::parse(unique(name)).unwrap();
     let user = UserRecord {
@@ -52,7 +52,8 @@ fn sign_in(mint: &Mint, id: &UserId, at: i64) -> String {
 }
 
 impl Caller {
-    fn id(&self) -> UserId {
+    /// Whose token it is.
+    pub fn id(&self) -> UserId {
         let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(&self.token).unwrap().claims;
         UserId::parse(claims["sub"].as_str().unwrap()).unwrap()
     }
@@ -62,7 +63,8 @@ impl Caller {
         format!("{}@example.com", self.id())
     }
 
-    async fn send(&self, method: &str, path: &str, key: Option<&str>, body: &Value) -> Answer {
+    /// A call below the API's root.
+    pub async fn send(&self, method: &str, path: &str, key: Option<&str>, body: &Value) -> Answer {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{BASE}{path}", self.stack.api_url))

@@ -1,6 +1,7 @@
 //! End to end on the running stack: real functions behind a real API, on the stores that `template.yaml` made.
 
 mod api;
+mod audit;
 mod authorizer;
 mod cache;
 mod fuzz;

@@ -19,7 +19,7 @@ use domain::token::Owner;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::item::{self, Item, Reader, corrupt, failed, key, n, s};
-use super::{Dynamo, audit, notices, tokens};
+use super::{Dynamo, notices, tokens};
 
 /// The index of open jobs: `open` is taken away when a job ends, so that it holds nothing else.
 const OPEN_JOBS: &str = "open-jobs";
@@ -186,8 +186,22 @@ pub(super) fn cancelled_step(error: aws_sdk_dynamodb::error::SdkError<TransactWr
     Err(failed(error))
 }
 
+/// What it means that parts of a transaction with an entry were refused.
+fn step_of(written: Result<(), Vec<String>>) -> PortResult<Step> {
+    match written {
+        Ok(()) => Ok(Step::Taken),
+        Err(codes) if codes.iter().any(|code| code == "ConditionalCheckFailed") => Ok(Step::Lost),
+        Err(codes) => Err(cancelled(&codes)),
+    }
+}
+
+/// A transaction that was cancelled for these reasons, none of which means anything to the rules.
+fn cancelled(codes: &[String]) -> PortError {
+    PortError::Unavailable { service: "DynamoDB", cause: format!("transaction cancelled: {}", codes.join(", ")) }
+}
+
 /// The codes of a cancelled transaction, one for each of its items.
-fn cancellation_codes(error: &TransactWriteItemsError) -> Option<Vec<&str>> {
+pub(super) fn cancellation_codes(error: &TransactWriteItemsError) -> Option<Vec<&str>> {
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else { return None };
     Some(cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default()).collect())
 }
@@ -238,7 +252,7 @@ impl Dynamo {
         )
     }
 
-    /// The parts of a new job, and what it means if one of them is refused.
+    /// The parts of a new job but for its audit entry, and what it means if one of them is refused.
     fn parts_of(&self, new: NewJob<'_>) -> PortResult<Vec<(TransactWriteItem, Option<Created>)>> {
         let jobs = &self.tables.jobs;
         let mut parts = Vec::new();
@@ -274,10 +288,16 @@ impl Dynamo {
                 .expression_attribute_values(":id", s(&used.id));
             parts.push((transact_update(update)?, Some(Created::KeyUsed)));
         }
-        if let Some(entry) = new.audit {
-            parts.push((transact_put(audit::put(&self.tables.audit, entry)?)?, None));
-        }
         Ok(parts)
+    }
+
+    /// Writes a transaction. Refused, with a code for each part, if one of them is refused.
+    async fn transact(&self, parts: Vec<TransactWriteItem>) -> PortResult<Result<(), Vec<String>>> {
+        let sent = self.client.transact_write_items().set_transact_items(Some(parts)).send().await;
+        let Err(error) = sent else { return Ok(Ok(())) };
+        let codes = error.as_service_error().and_then(cancellation_codes);
+        let codes = codes.map(|codes| codes.into_iter().map(str::to_owned).collect());
+        codes.map_or_else(|| Err(failed(error)), |codes| Ok(Err(codes)))
     }
 
     /// A conditional update of a job. `Lost` if the condition does not hold.
@@ -315,20 +335,21 @@ impl Dynamo {
 #[async_trait]
 impl JobStore for Dynamo {
     async fn create(&self, new: NewJob<'_>) -> PortResult<Created> {
-        let (items, meanings): (Vec<_>, Vec<_>) = self.parts_of(new)?.into_iter().unzip();
-        let sent = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
-        let Err(error) = sent else { return Ok(Created::Written) };
-        let refused = error.as_service_error().and_then(cancellation_codes).and_then(|codes| {
-            let conflicts = |code: &str| matches!(code, "ConditionalCheckFailed" | "TransactionConflict");
-            // Of several the most final one counts.
-            let refused = codes.iter().zip(meanings).filter(|(code, _)| conflicts(code));
-            refused.filter_map(|(_, meaning)| meaning).max_by_key(|meaning| match meaning {
-                Created::Written | Created::SlotsMoved => 0,
-                Created::KeyUsed => 1,
-                Created::Repeated => 2,
-            })
+        let (parts, meanings): (Vec<_>, Vec<_>) = self.parts_of(new)?.into_iter().unzip();
+        let written = match new.audit {
+            Some(entry) => self.transact_audited(parts, entry).await?,
+            None => self.transact(parts).await?,
+        };
+        let Err(codes) = written else { return Ok(Created::Written) };
+        let conflicts = |code: &String| matches!(code.as_str(), "ConditionalCheckFailed" | "TransactionConflict");
+        // Of several the most final one counts.
+        let refused = codes.iter().zip(meanings).filter(|(code, _)| conflicts(code));
+        let refused = refused.filter_map(|(_, meaning)| meaning).max_by_key(|meaning| match meaning {
+            Created::Written | Created::SlotsMoved => 0,
+            Created::KeyUsed => 1,
+            Created::Repeated => 2,
         });
-        refused.ok_or_else(|| failed(error))
+        refused.ok_or_else(|| cancelled(&codes))
     }
 
     async fn get(&self, id: &JobId) -> PortResult<Option<Job>> {
@@ -624,9 +645,25 @@ impl JobStore for Dynamo {
         Ok(tally)
     }
 
-    async fn finish(&self, id: &JobId, from: Status, to: Status, at: DateTime<Utc>) -> PortResult<Step> {
-        let values = [(":to", s(to.as_str())), (":from", s(from.as_str())), (":at", n(at.timestamp_millis()))];
-        self.update_job(id, "SET #status = :to, completed_at = :at REMOVE #open", "#status = :from", values).await
+    async fn finish(
+        &self,
+        id: &JobId,
+        from: Status,
+        to: Status,
+        at: DateTime<Utc>,
+        audit: &AuditEntry,
+    ) -> PortResult<Step> {
+        let update = Update::builder()
+            .table_name(&self.tables.jobs)
+            .set_key(Some(job_key(id)))
+            .update_expression("SET #status = :to, completed_at = :at REMOVE #open")
+            .condition_expression("#status = :from")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#open", "open")
+            .expression_attribute_values(":to", s(to.as_str()))
+            .expression_attribute_values(":from", s(from.as_str()))
+            .expression_attribute_values(":at", n(at.timestamp_millis()));
+        step_of(self.transact_audited(vec![transact_update(update)?], audit).await?)
     }
 
     async fn cancel(&self, id: &JobId, from: Status, cancelled: &Cancelled, audit: &AuditEntry) -> PortResult<Step> {
@@ -639,14 +676,7 @@ impl JobStore for Dynamo {
             .expression_attribute_values(":to", s(Status::Cancelled.as_str()))
             .expression_attribute_values(":from", s(from.as_str()))
             .expression_attribute_values(":cancelled", item::json(cancelled)?);
-        let sent = self
-            .client
-            .transact_write_items()
-            .transact_items(transact_update(update)?)
-            .transact_items(transact_put(audit::put(&self.tables.audit, audit)?)?)
-            .send()
-            .await;
-        sent.map_or_else(cancelled_step, |_| Ok(Step::Taken))
+        step_of(self.transact_audited(vec![transact_update(update)?], audit).await?)
     }
 
     async fn retire(&self, id: &JobId) -> PortResult<()> {

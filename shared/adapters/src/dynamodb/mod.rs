@@ -19,7 +19,7 @@
 //! | jobs | `R#actor` | name of a limit | the slots an actor has taken |
 //! | jobs | `I#actor` | hash of an `Idempotency-Key` | the job it made |
 //! | jobs | `E#actor` | `-` | the actor's emergency key, hashed |
-//! | audit | `A#day` | time and id | an entry |
+//! | audit | `C#chain` | number | an entry at its place; the index `audit-by-time` finds it by its day |
 //! | denylist | `ALL` | `CUT#…`, `F#job` | global cutoffs, and the jobs whose frozen users are cut off |
 //! | denylist | `U#…`, `C#…`, `UC#…`, `S#…` | `CUT#…` | cutoffs of one scope; appended, never replaced |
 //! | denylist | `T#token` | `-` | a revoked token |
@@ -38,15 +38,21 @@ mod notices;
 mod records;
 mod tokens;
 
+use std::sync::Arc;
+
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
+use domain::audit::chain::Pen;
 use domain::settings::Tables;
+use domain::source::SystemIds;
 
 /// All stores that live in DynamoDB.
 #[derive(Debug, Clone)]
 pub struct Dynamo {
     client: Client,
     tables: Tables,
+    /// This process's chain of audit entries.
+    pen: Pen,
 }
 
 impl Dynamo {
@@ -57,7 +63,7 @@ impl Dynamo {
 
     /// Takes a client that is set up already.
     pub fn with_client(client: Client, tables: Tables) -> Self {
-        Self { client, tables }
+        Self { client, tables, pen: Pen::new(Arc::new(SystemIds)) }
     }
 
     /// Opens the connection, so that the first request does not wait for TLS. Whether it succeeds does not matter yet.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::audit::AuditLog;
+use crate::audit::check::AuditReader;
+use crate::audit::{AuditLog, Entry as AuditEntry};
 use crate::conditions::Conditions;
 use crate::cutoff::{Basis, Cutoff, CutoffSet, Kinds, Scope, Spares};
 use crate::decision::{Answer, TokenFacts};
@@ -31,6 +32,7 @@ use crate::time::Epoch;
 use crate::token::{Owner, Revoked, RevokedBy, TokenKind};
 
 pub use super::accepting::{accepting, cancelling, keys, lists};
+pub use super::auditing::{auditing, heads};
 pub use super::signing_in::signing_in;
 pub use super::telling::{names, telling};
 pub use super::vault::{contract as vault, rotation as vault_rotation};
@@ -343,8 +345,13 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
     assert_eq!((tally.done, tally.failed, tally.statistics.access_tokens_revoked), (2, 0, 40));
     assert_eq!(tally.left.sessions_terminated, 10);
 
-    assert_eq!(store.finish(&first.id, Status::Pending, Status::Failed, now).await.unwrap(), Step::Lost);
-    assert_eq!(store.finish(&first.id, Status::Processing, Status::Completed, now).await.unwrap(), Step::Taken);
+    let tally = store.tally(&first.id).await.unwrap();
+    let finish = async |from, to| {
+        let audit = AuditEntry::closed(&first, to, &tally, now);
+        store.finish(&first.id, from, to, now, &audit).await.unwrap()
+    };
+    assert_eq!(finish(Status::Pending, Status::Failed).await, Step::Lost);
+    assert_eq!(finish(Status::Processing, Status::Completed).await, Step::Taken);
     assert!(!store.open_jobs().await.unwrap().contains(&first.id));
     assert_eq!(store.get(&first.id).await.unwrap().unwrap().completed_at, Some(now));
 }
@@ -534,15 +541,8 @@ pub async fn cache_merges_like_the_domain<C: DenylistCache>(
 /// Runs all store suites on one store.
 pub async fn all_stores<S>(store: Arc<S>, run: &str, now: DateTime<Utc>)
 where
-    S: Directory
-        + RecordStore
-        + TokenStore
-        + SignInStore
-        + JobStore
-        + NoticeStore
-        + DenylistStore
-        + KeyStore
-        + AuditLog,
+    S: Directory + RecordStore + TokenStore + SignInStore + JobStore + NoticeStore,
+    S: DenylistStore + KeyStore + AuditLog + AuditReader,
 {
     directory(store.as_ref(), &format!("{run}-d")).await;
     tokens(store.as_ref(), &format!("{run}-t")).await;
@@ -556,4 +556,5 @@ where
     telling(store.as_ref(), &format!("{run}-n"), now).await;
     names(store.as_ref(), &format!("{run}-e")).await;
     denylist_store(store.as_ref(), &format!("{run}-l"), now.timestamp()).await;
+    auditing(store.as_ref(), &format!("{run}-u"), now).await;
 }

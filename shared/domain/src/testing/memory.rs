@@ -6,13 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::trail::Trail;
+use crate::audit::check::AuditReader;
+use crate::audit::verify::Found;
 use crate::audit::{AuditLog, Entry as AuditEntry};
 use crate::cutoff::{Cutoff, CutoffSet};
 use crate::decision::{Answer, TokenFacts};
 use crate::directory::{Client, Group, User};
 use crate::emergency::{KEY_TRIES, KeyStore, StoredKey};
 use crate::error::PortError;
-use crate::ids::{ClientId, GroupId, JobId, SessionId, TokenId, UserId};
+use crate::ids::{ChainId, ClientId, GroupId, JobId, SessionId, TokenId, UserId};
 use crate::job::{
     Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, NoticeRef, PlanCursor, Priority, Status, Tally,
 };
@@ -58,7 +61,7 @@ struct State {
     slots: HashMap<(UserId, String), Slots>,
     idempotency: HashMap<(UserId, String), (Idempotency, JobId)>,
     keys: HashMap<UserId, (StoredKey, u32, bool)>,
-    audit: Vec<AuditEntry>,
+    audit: Trail,
     cutoffs: Vec<Cutoff>,
     denied: BTreeMap<TokenId, Epoch>,
     spared: BTreeMap<(JobId, UserId), Epoch>,
@@ -94,7 +97,7 @@ impl Memory {
 
     /// The audit entries, in the order they came.
     pub fn audit(&self) -> Vec<AuditEntry> {
-        self.lock().audit.clone()
+        self.lock().audit.entries()
     }
 
     /// Forgets the denylist and its marker, as a cache that lost its memory does.
@@ -405,7 +408,7 @@ impl JobStore for Memory {
             *is_used = true;
         }
         state.cutoffs.extend_from_slice(new.cutoffs);
-        state.audit.extend(new.audit.cloned());
+        new.audit.map(|entry| state.audit.add(entry)).transpose()?;
         state.jobs.insert(new.job.id.clone(), new.job.clone());
         Ok(Created::Written)
     }
@@ -539,11 +542,19 @@ impl JobStore for Memory {
         }
         Ok(tally)
     }
-    async fn finish(&self, id: &JobId, from: Status, to: Status, at: DateTime<Utc>) -> PortResult<Step> {
+    async fn finish(
+        &self,
+        id: &JobId,
+        from: Status,
+        to: Status,
+        at: DateTime<Utc>,
+        audit: &AuditEntry,
+    ) -> PortResult<Step> {
         let mut state = self.up()?;
         match state.jobs.get_mut(id) {
             Some(job) if job.status == from => {
                 (job.status, job.completed_at) = (to, Some(at));
+                state.audit.add(audit)?;
                 Ok(Step::Taken)
             }
             _ => Ok(Step::Lost),
@@ -554,7 +565,7 @@ impl JobStore for Memory {
         match state.jobs.get_mut(id) {
             Some(job) if job.status == from => {
                 (job.status, job.cancelled) = (Status::Cancelled, Some(cancelled.clone()));
-                state.audit.push(audit.clone());
+                state.audit.add(audit)?;
                 Ok(Step::Taken)
             }
             _ => Ok(Step::Lost),
@@ -693,8 +704,23 @@ impl KeyStore for Memory {
 #[async_trait]
 impl AuditLog for Memory {
     async fn append(&self, entry: &AuditEntry) -> PortResult<()> {
-        self.up()?.audit.push(entry.clone());
-        Ok(())
+        self.up()?.audit.add(entry)
+    }
+}
+
+#[async_trait]
+impl AuditReader for Memory {
+    async fn chains(&self, from: Option<&str>) -> PortResult<Page<Result<ChainId, String>>> {
+        Ok(self.up()?.audit.chains(from))
+    }
+    async fn chain(&self, chain: &ChainId, from: Option<&str>) -> PortResult<Page<Found>> {
+        Ok(self.up()?.audit.chain(chain, from))
+    }
+    async fn last(&self, chain: &ChainId) -> PortResult<Option<Found>> {
+        Ok(self.up()?.audit.last(chain))
+    }
+    async fn between(&self, since: DateTime<Utc>, until: DateTime<Utc>, from: Option<&str>) -> PortResult<Page<Found>> {
+        Ok(self.up()?.audit.between(since, until, from))
     }
 }
 

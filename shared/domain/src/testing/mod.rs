@@ -1,12 +1,15 @@
 //! For tests: ports in memory, a clock and ids that are set by hand, and the contract suites for real stores.
 
 mod accepting;
+mod auditing;
 pub mod contract;
+mod heads;
 mod issuer;
 mod mailer;
 mod memory;
 mod signing_in;
 mod telling;
+mod trail;
 mod vault;
 
 use std::sync::Mutex;
@@ -14,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub use heads::MemoryHeads;
 pub use issuer::{FakeIssuer, Habits};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
 pub use memory::{Memory, MemoryQueue};

@@ -1,4 +1,4 @@
-//! What is written down of every request that changes or refuses something (`[AUDIT-1]`).
+//! An entry, and who writes it (`[AUDIT-1]`).
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::JobType;
 use crate::directory::{Actor, User};
 use crate::ids::JobId;
-use crate::job::Job;
+use crate::job::{Job, Status, Tally};
 use crate::ports::PortResult;
 use crate::source::IdSource;
 use crate::time::Clock;
@@ -20,6 +20,10 @@ use crate::time::Clock;
 pub enum Action {
     /// A job was accepted, or a dry run made.
     BatchLogoutInitiated,
+    /// A job is through.
+    BatchLogoutCompleted,
+    /// A job is through but for chunks that were given up.
+    BatchLogoutFailed,
     /// A job was cancelled.
     BatchLogoutCancelled,
     /// An emergency key was mailed.
@@ -41,6 +45,8 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BatchLogoutInitiated => "batch_logout_initiated",
+            Self::BatchLogoutCompleted => "batch_logout_completed",
+            Self::BatchLogoutFailed => "batch_logout_failed",
             Self::BatchLogoutCancelled => "batch_logout_cancelled",
             Self::EmergencyKeyGenerated => "emergency_key_generated",
             Self::EmergencyKeyVerificationFailed => "emergency_key_verification_failed",
@@ -53,7 +59,7 @@ impl Action {
 }
 
 /// How much it matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Everyday.
@@ -62,6 +68,17 @@ pub enum Level {
     Warning,
     /// An emergency.
     Critical,
+}
+
+impl Level {
+    /// How much a job matters that affects so many users, as far as that is known.
+    fn of(job: &Job, users: Option<u64>) -> Self {
+        match (job.conditions.job_type(), users) {
+            (JobType::Emergency, _) if !job.dry_run => Self::Critical,
+            (_, Some(users)) if users > 100 => Self::Warning,
+            _ => Self::Info,
+        }
+    }
 }
 
 /// Where a request came from, as far as the gateway knows it.
@@ -101,16 +118,11 @@ pub struct Entry {
 impl Entry {
     /// The acceptance of a job. `users` are those it affects, where that is known by then.
     pub fn initiated(id: String, job: &Job, users: Option<u64>, origin: Origin) -> Self {
-        let level = match (job.conditions.job_type(), users) {
-            (JobType::Emergency, _) if !job.dry_run => Level::Critical,
-            (_, Some(users)) if users > 100 => Level::Warning,
-            _ => Level::Info,
-        };
         Self {
             id,
             at: job.created_at,
             action: Action::BatchLogoutInitiated,
-            level,
+            level: Level::of(job, users),
             actor: job.initiated_by.clone(),
             job_id: Some(job.id.clone()),
             success: true,
@@ -122,6 +134,29 @@ impl Entry {
                 "users": users,
             }),
             origin,
+        }
+    }
+
+    /// A job's end, and what it did. It comes into a state at most once, so that its id and the state name the entry.
+    pub fn closed(job: &Job, to: Status, tally: &Tally, at: DateTime<Utc>) -> Self {
+        let success = to == Status::Completed;
+        let level = Level::of(job, Some(tally.statistics.total_users_affected));
+        Self {
+            id: format!("{}#{}", job.id, to.as_str()),
+            at,
+            action: if success { Action::BatchLogoutCompleted } else { Action::BatchLogoutFailed },
+            level: if success { level } else { level.max(Level::Warning) },
+            actor: job.initiated_by.clone(),
+            job_id: Some(job.id.clone()),
+            success,
+            metadata: serde_json::json!({
+                "chunks_failed": tally.failed,
+                "dry_run": job.dry_run,
+                "priority": job.priority,
+                "statistics": tally.statistics,
+            }),
+            // No request ends a job.
+            origin: Origin::default(),
         }
     }
 }
@@ -181,6 +216,7 @@ impl Auditor {
 /// The audit trail: entries are added and never changed.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
-    /// Adds an entry. Its id must be new.
+    /// Adds an entry at the next place of the writer's chain. If nobody can tell whether an earlier try was written,
+    /// the entry may come twice under its id, in two chains, but is never lost.
     async fn append(&self, entry: &Entry) -> PortResult<()>;
 }

@@ -1,0 +1,40 @@
+//! Invoking a function of the stack by hand, with an event from `events/`.
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use bytes::Bytes;
+use domain::time::{Clock as _, SystemClock};
+use http::Request;
+use http_body_util::Full;
+use ops::stack::Stack;
+use ops::web::Web;
+use serde_json::Value;
+
+use crate::environment::root;
+
+/// Invokes a function with a file of `events/`, under the stack's root key, and gives back what it answers.
+pub async fn invoke(stack: &Stack, function: &str, event: &str) -> Value {
+    let event = std::fs::read(root().join("events").join(event)).unwrap();
+    let url = format!("{}/2015-03-31/functions/{function}/invocations", stack.endpoint_url);
+    let identity = Credentials::new(&stack.access_key_id, &stack.secret_access_key, None, None, "local stack").into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(&stack.region)
+        .name("lambda")
+        .time(SystemClock.now().into())
+        .settings(SigningSettings::default())
+        .build()
+        .unwrap()
+        .into();
+    let host = stack.endpoint_url.trim_start_matches("http://");
+    let headers = [("host", host)].into_iter();
+    let signable = SignableRequest::new("POST", &url, headers, SignableBody::Bytes(&event)).unwrap();
+    let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+    let mut request = Request::post(&url).header("host", host).body(Full::new(Bytes::from(event.clone()))).unwrap();
+    instructions.apply_to_request_http1x(&mut request);
+    let answer = Web::default().send(request).await.unwrap();
+    let failed = answer.headers.get("x-amz-function-error");
+    assert!(answer.status.is_success() && failed.is_none(), "{function}: {} {}", answer.status, answer.json);
+    answer.json
+}
