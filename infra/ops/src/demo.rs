@@ -74,6 +74,7 @@ pub async fn demo(path: &Path, stack: &Stack) -> Result<()> {
         between(&settled, "created_at", "effective_at")?,
         between(&settled, "created_at", "completed_at")?
     );
+    audit::publish(stack).await?;
     audit::verify(stack).await?;
     progress::done("demo", begun);
     Ok(())

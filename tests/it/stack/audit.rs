@@ -187,7 +187,7 @@ async fn audit_2_a_published_trail_verifies_and_a_changed_entry_is_named() {
     set(&sealed.text).await;
     let [defect] = &found[..] else { panic!("one defect: {found:?}") };
     assert_eq!((&defect.place, &defect.fault), (&Place::Entry(sealed.chain.clone(), sealed.seq), &Fault::Altered));
-    assert_eq!(told.unwrap_err().to_string(), "the audit trail was tampered with in 1 places");
+    assert_eq!(told.unwrap_err().to_string(), "the audit trail was tampered with; places: 1");
     assert_eq!(verdict(stack).await.defects, []);
 }
 
