@@ -308,11 +308,22 @@ impl Dynamo {
         condition: &str,
         values: impl IntoIterator<Item = (&str, AttributeValue)>,
     ) -> PortResult<Step> {
+        self.update_jobs_item(job_key(id), update, condition, values).await
+    }
+
+    /// The same of anything else that is kept with jobs.
+    pub(super) async fn update_jobs_item(
+        &self,
+        key: Item,
+        update: &str,
+        condition: &str,
+        values: impl IntoIterator<Item = (&str, AttributeValue)>,
+    ) -> PortResult<Step> {
         let mut request = self
             .client
             .update_item()
             .table_name(&self.tables.jobs)
-            .set_key(Some(job_key(id)))
+            .set_key(Some(key))
             .update_expression(update)
             .condition_expression(condition);
         if update.contains("#status") || condition.contains("#status") {

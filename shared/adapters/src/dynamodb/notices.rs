@@ -1,7 +1,7 @@
 //! Where notices stand: attributes of the affected users' items, and sums beside the chunks' results.
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, Update};
+use aws_sdk_dynamodb::types::{Put, Update};
 use chrono::{DateTime, Utc};
 use domain::ids::{JobId, UserId};
 use domain::job::Fate;
@@ -80,33 +80,6 @@ pub(super) fn read_counts(shard: &Reader) -> PortResult<NoticeCounts> {
     })
 }
 
-impl Dynamo {
-    /// A conditional update of an affected user. `Lost` if the condition does not hold.
-    async fn update_notice(
-        &self,
-        of: Item,
-        update: &str,
-        condition: &str,
-        values: impl IntoIterator<Item = (&str, AttributeValue)>,
-    ) -> PortResult<Step> {
-        let mut request = self
-            .client
-            .update_item()
-            .table_name(&self.tables.jobs)
-            .set_key(Some(of))
-            .update_expression(update)
-            .condition_expression(condition);
-        for (name, value) in values {
-            request = request.expression_attribute_values(name, value);
-        }
-        match request.send().await {
-            Ok(_) => Ok(Step::Taken),
-            Err(error) if item::condition_failed(&error) => Ok(Step::Lost),
-            Err(error) => Err(failed(error)),
-        }
-    }
-}
-
 #[async_trait]
 impl NoticeStore for Dynamo {
     async fn claim(&self, of: Recipient<'_>, claim: &str, at: DateTime<Utc>) -> PortResult<Step> {
@@ -114,13 +87,13 @@ impl NoticeStore for Dynamo {
         let free = "attribute_exists(pk) AND attribute_not_exists(notice) \
                     AND (attribute_not_exists(notice_claim) OR notice_claim = :claim)";
         let values = [(":claim", s(claim)), (":at", n(at.timestamp_millis()))];
-        self.update_notice(row_key(of), "SET notice_claim = :claim, notice_at = :at", free, values).await
+        self.update_jobs_item(row_key(of), "SET notice_claim = :claim, notice_at = :at", free, values).await
     }
 
     async fn release(&self, of: Recipient<'_>, claim: &str) -> PortResult<()> {
         let condition = "notice_claim = :claim AND attribute_not_exists(notice)";
         let values = [(":claim", s(claim))];
-        self.update_notice(row_key(of), "REMOVE notice_claim, notice_at", condition, values).await?;
+        self.update_jobs_item(row_key(of), "REMOVE notice_claim, notice_at", condition, values).await?;
         Ok(())
     }
 
@@ -132,7 +105,7 @@ impl NoticeStore for Dynamo {
             update.push_str(", notice_code = :code");
             values.push((":code", s(code)));
         }
-        self.update_notice(row_key(of), &update, "notice_claim = :claim", values).await?;
+        self.update_jobs_item(row_key(of), &update, "notice_claim = :claim", values).await?;
         Ok(())
     }
 
@@ -154,7 +127,7 @@ impl NoticeStore for Dynamo {
             [(":claim", s(&mark.claim)), (":trouble", item::json(&trouble)?), (":at", n(at.timestamp_millis()))];
         let of = key(found.text("pk")?, found.text("sk")?);
         let update = "SET notice_trouble = :trouble, notice_trouble_at = :at";
-        Ok(self.update_notice(of, update, "notice_claim = :claim", values).await? == Step::Taken)
+        Ok(self.update_jobs_item(of, update, "notice_claim = :claim", values).await? == Step::Taken)
     }
 
     async fn notice_counts(&self, job: &JobId, chunk: u32) -> PortResult<NoticeCounts> {
