@@ -12,6 +12,7 @@ mod jobs;
 mod openapi;
 mod paging;
 mod refusal;
+mod report;
 mod requests;
 mod view;
 
@@ -20,6 +21,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use domain::accept::Acceptor;
+use domain::audit::check::AuditReader;
+use domain::audit::head::HeadStore;
 use domain::audit::{AuditLog, Auditor};
 use domain::cancel::Canceller;
 use domain::decision::Limits;
@@ -29,6 +32,7 @@ use domain::estimate::Estimator;
 use domain::lists::Lister;
 use domain::mail::Mailer;
 use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, TokenStore, WorkQueue};
+use domain::report::{ReportStore, Reporter, Zone};
 use domain::source::IdSource;
 use domain::time::Clock;
 use domain::vault::Vault;
@@ -53,6 +57,8 @@ pub struct Deps {
     pub canceller: Canceller,
     /// Reading jobs.
     pub lister: Lister,
+    /// Making reports.
+    pub reporter: Reporter,
 }
 
 /// What the function needs of the world beside its tables.
@@ -73,16 +79,25 @@ pub struct Outside {
     pub limits: Limits,
     /// Where alerts go.
     pub security_team: Option<String>,
+    /// What is published of the audit.
+    pub heads: Arc<dyn HeadStore>,
+    /// Where reports are kept.
+    pub reports: Arc<dyn ReportStore>,
+    /// Where their months begin and end.
+    pub zone: Zone,
 }
 
 /// The tables, as one store.
-pub trait Tables: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + 'static {}
-impl<S: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + 'static> Tables for S {}
+pub trait Tables:
+    Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + AuditReader + 'static
+{
+}
+impl<S: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + AuditReader + 'static> Tables for S {}
 
 impl Deps {
     /// Puts the rules together over one store.
     pub fn new<S: Tables>(store: &Arc<S>, callers: Callers, outside: Outside) -> Self {
-        let Outside { cache, queue, vault, mailer, clock, ids, limits, security_team } = outside;
+        let Outside { cache, queue, vault, mailer, clock, ids, limits, security_team, heads, reports, zone } = outside;
         let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids: ids.clone() };
         let desk = EmergencyDesk {
             keys: store.clone(),
@@ -109,8 +124,9 @@ impl Deps {
             auditor: auditor.clone(),
         };
         let canceller = Canceller { jobs: store.clone(), auditor, clock: clock.clone() };
-        let lister = Lister { jobs: store.clone(), vault, clock };
-        Self { callers, acceptor, desk, canceller, lister }
+        let lister = Lister { jobs: store.clone(), vault, clock: clock.clone() };
+        let reporter = Reporter { trail: store.clone(), heads, jobs: store.clone(), store: reports, clock, zone };
+        Self { callers, acceptor, desk, canceller, lister, reporter }
     }
 }
 
@@ -126,6 +142,7 @@ fn calls() -> OpenApiRouter<Deps> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, cancel::cancel))
         .routes(routes!(affected::list))
+        .routes(routes!(report::get))
 }
 
 /// All calls of this function, open to pages of these origins.

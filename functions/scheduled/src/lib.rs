@@ -1,19 +1,25 @@
 //! Scheduled work (spec §12). Each task can also be started by hand with an event from `events/scheduled/`.
 
+mod report;
+
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::accept::Acceptor;
 use domain::audit::check::{AuditReader, DailyCheck, Examiner, Stage};
 use domain::audit::head::{HeadStore, Publisher};
 use domain::guard;
 use domain::ports::{DenylistCache, DenylistStore, JobStore};
 use domain::redrive::Redriver;
+use domain::report::Mailed;
 use domain::settings::CleanUp;
 use domain::source::IdSource;
 use domain::time::Clock;
 use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::{Deserialize, Serialize};
+
+pub use report::{Around, MonthlyReport};
 
 /// What the tasks need.
 #[derive(Clone)]
@@ -30,6 +36,8 @@ pub struct Deps {
     pub cache: Arc<dyn DenylistCache>,
     /// Looks after the audit.
     pub audit: AuditKeeper,
+    /// Reports.
+    pub report: MonthlyReport,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Names of rebuilds.
@@ -56,7 +64,7 @@ impl AuditKeeper {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Task {
     /// Every minute: jobs written but not started, chunks that died, jobs that can be closed.
@@ -69,6 +77,12 @@ pub enum Task {
     PublishAuditHeads,
     /// Every hour until the day's is through: check the audit's chains.
     CheckAudit,
+    /// Every month, in as many runs as it takes: make the report and tell the auditors.
+    MonthlyReport {
+        /// Which month, such as `2026-11`; by default the last one that is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        month: Option<String>,
+    },
 }
 
 /// What was done, for whoever started it by hand.
@@ -114,6 +128,22 @@ pub enum Report {
         /// What is wrong, and where; the log names all of it.
         defects: Vec<String>,
     },
+    /// Of the monthly report.
+    MonthlyReport {
+        /// The month.
+        month: String,
+        /// Up to when the month is read, unless the report is made.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        read_until: Option<DateTime<Utc>>,
+        /// Auditors who were mailed in this run.
+        mailed: usize,
+        /// Auditors whose mail was claimed by an earlier run.
+        mailed_before: usize,
+        /// Auditors whose mail was refused, or perhaps not sent; the log says why.
+        not_mailed: usize,
+        /// Auditors who are mailed by the next run.
+        to_be_mailed: usize,
+    },
 }
 
 /// Defects named in a report.
@@ -148,6 +178,18 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             let defects = verdict.defects.iter().take(NAMED).map(ToString::to_string).collect();
             let (entries, chains) = (verdict.entries, verdict.chains);
             Report::CheckAudit { through: stage == Stage::Through, entries, chains, defects }
+        }
+        Task::MonthlyReport { month } => {
+            let done = deps.report.run(month, batch::deadline(&event.context)).await?;
+            let Mailed { sent, before, rejected, unknown, later } = done.mailed;
+            Report::MonthlyReport {
+                month: done.month.to_string(),
+                read_until: done.read_until,
+                mailed: sent,
+                mailed_before: before,
+                not_mailed: rejected + unknown,
+                to_be_mailed: later,
+            }
         }
     };
     tracing::info!(?report, "scheduled task done");

@@ -18,6 +18,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+mod reports;
+
+pub use reports::S3Reports;
+
 const SERVICE: &str = "S3";
 const PREFIX: &str = "heads/";
 /// Keys count down from here: twelve digits.

@@ -42,6 +42,7 @@ pub mod ports;
 pub mod rate;
 pub mod records;
 pub mod redrive;
+pub mod report;
 pub mod selector;
 pub mod session;
 pub mod settings;

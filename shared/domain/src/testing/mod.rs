@@ -7,6 +7,7 @@ mod heads;
 mod issuer;
 mod mailer;
 mod memory;
+mod reports;
 mod signing_in;
 mod telling;
 mod trail;
@@ -21,6 +22,7 @@ pub use heads::MemoryHeads;
 pub use issuer::{FakeIssuer, Habits};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
 pub use memory::{Memory, MemoryQueue};
+pub use reports::MemoryReports;
 pub use vault::MemoryVault;
 
 use crate::source::IdSource;
