@@ -7,7 +7,7 @@ use adapters::dynamodb::Dynamo;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::accept::Acceptor;
 use domain::audit::check::AuditReader;
-use domain::audit::{AuditLog, Auditor};
+use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
 use domain::check::Checker;
 use domain::decision::Limits;
@@ -46,6 +46,7 @@ pub trait AllPorts:
     + DenylistStore
     + AuditLog
     + AuditReader
+    + JobTrail
     + 'static
 {
 }
@@ -142,7 +143,12 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
 
     /// Lists.
     pub fn lister(&self) -> Lister {
-        Lister { jobs: self.store.clone(), vault: self.vault.clone(), clock: self.clock.clone() }
+        Lister {
+            jobs: self.store.clone(),
+            trail: self.store.clone(),
+            vault: self.vault.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     /// The planner.

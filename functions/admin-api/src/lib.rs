@@ -5,6 +5,7 @@
 
 mod affected;
 mod answers;
+mod audit;
 mod cancel;
 mod create;
 mod emergency_key;
@@ -23,7 +24,7 @@ use axum::routing::get;
 use domain::accept::Acceptor;
 use domain::audit::check::AuditReader;
 use domain::audit::head::HeadStore;
-use domain::audit::{AuditLog, Auditor};
+use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
 use domain::decision::Limits;
 use domain::effect::Effector;
@@ -89,10 +90,13 @@ pub struct Outside {
 
 /// The tables, as one store.
 pub trait Tables:
-    Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + AuditReader + 'static
+    Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + AuditReader + JobTrail + 'static
 {
 }
-impl<S: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + AuditReader + 'static> Tables for S {}
+impl<S> Tables for S where
+    S: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + AuditReader + JobTrail + 'static
+{
+}
 
 impl Deps {
     /// Puts the rules together over one store.
@@ -124,7 +128,7 @@ impl Deps {
             auditor: auditor.clone(),
         };
         let canceller = Canceller { jobs: store.clone(), auditor, clock: clock.clone() };
-        let lister = Lister { jobs: store.clone(), vault, clock: clock.clone() };
+        let lister = Lister { jobs: store.clone(), trail: store.clone(), vault, clock: clock.clone() };
         let reporter = Reporter { trail: store.clone(), heads, jobs: store.clone(), store: reports, clock, zone };
         Self { callers, acceptor, desk, canceller, lister, reporter }
     }
@@ -142,6 +146,7 @@ fn calls() -> OpenApiRouter<Deps> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, cancel::cancel))
         .routes(routes!(affected::list))
+        .routes(routes!(audit::list))
         .routes(routes!(report::get))
 }
 

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use adapters::s3::{S3Heads, S3Reports};
-use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, ses::SesPost, sqs::Sqs};
+use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, elasticache::ElastiCache, ses::SesPost, sqs::Sqs};
 use domain::{accept::Acceptor, audit::Auditor, effect::Effector, estimate::Estimator};
 use domain::{redrive::Redriver, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
@@ -14,7 +14,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let (aws, clock, ids) = (aws::config().await, Arc::new(SystemClock), Arc::new(SystemIds));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
-    let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
+    let settings = config::cache()?;
+    let (replicas, cache_service) = (settings.replicas, Arc::new(ElastiCache::new(&aws, config::cache_id()?)));
+    let cache = Arc::new(RedisDenylist::connect(&aws, settings, clock.clone())?);
     let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), Some(config::chunk_queues()?)));
     let (jobs, denylist, limits) = (store.clone(), store.clone(), config::limits()?);
     let redriver = Redriver { jobs: jobs.clone(), denylist: store.clone(), queue: queue.clone(), clock: clock.clone() };
@@ -29,6 +31,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let around = Around { heads, reports, mailer, clock: clock.clone() };
     let report = MonthlyReport::new(&store, around, config::report_zone()?, config::auditors()?);
     let clean_up = config::clean_up()?;
-    let deps = Deps { redriver, acceptor, clean_up, denylist: store, cache, audit, report, clock, ids };
+    let denylist = store;
+    let deps =
+        Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, report, clock, ids };
     lambda_runtime::run(service_fn(|event| scheduled::handle(event, &deps))).await
 }

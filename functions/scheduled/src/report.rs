@@ -54,9 +54,9 @@ impl MonthlyReport {
     }
 
     /// Goes on with a month's report, by default the last month's. Done again, it changes nothing, and mails nobody twice.
-    pub async fn run(&self, month: Option<String>, deadline: DateTime<Utc>) -> Result<Outcome, Error> {
+    pub async fn run(&self, month: Option<&str>, deadline: DateTime<Utc>) -> Result<Outcome, Error> {
         let month = match month {
-            Some(month) => Month::parse(&month).map_err(|error| format!("month {month:?} {error}"))?,
+            Some(month) => Month::parse(month).map_err(|error| format!("month {month:?} {error}"))?,
             None => self.reporter.last_month(),
         };
         let report = match self.reporter.report(month, deadline).await? {

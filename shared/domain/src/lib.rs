@@ -10,6 +10,7 @@
 
 pub mod accept;
 pub mod audit;
+pub mod cache_service;
 pub mod cancel;
 pub mod check;
 pub mod clean_up;
@@ -43,6 +44,7 @@ pub mod rate;
 pub mod records;
 pub mod redrive;
 pub mod report;
+pub mod retire;
 pub mod selector;
 pub mod session;
 pub mod settings;

@@ -98,6 +98,11 @@ pub fn audit_heads_bucket() -> Result<String, ConfigError> {
     required("AUDIT_HEADS_BUCKET")
 }
 
+/// The replication group in ElastiCache that is the cache: `CACHE_ID`.
+pub fn cache_id() -> Result<String, ConfigError> {
+    required("CACHE_ID")
+}
+
 /// The bucket that monthly reports are kept in: `REPORTS_BUCKET`.
 pub fn reports_bucket() -> Result<String, ConfigError> {
     required("REPORTS_BUCKET")
