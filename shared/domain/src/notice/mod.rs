@@ -223,6 +223,7 @@ mod tests {
         let id = UserId::parse(one_line(text)).unwrap();
         let known = &Actor { id: id.clone(), email: Some(text.to_owned()), name: Some(text.to_owned()) };
         let unknown = &Actor { id, email: None, name: None };
+        let report = &Report { month: text.to_owned(), ..crate::report::tests::empty() };
         let alert = |actor, effective| Notice::SecurityAlert {
             job,
             actor,
@@ -242,9 +243,12 @@ mod tests {
             let full = Notice::Logout { kind, job, name: Some(text), client: Some(text), reason: &reason, at: at() };
             [full, Notice::Logout { kind, job, name: None, client: None, reason: &empty, at: at() }]
         });
-        let report = Report { month: text.to_owned(), ..crate::report::tests::empty() };
-        let report = Notice::MonthlyReport { report: &report };
-        notices.into_iter().chain(logouts).chain([report]).map(|notice| notice.mail(text, Some(locale))).collect()
+        notices
+            .into_iter()
+            .chain(logouts)
+            .chain([Notice::MonthlyReport { report }])
+            .map(|notice| notice.mail(text, Some(locale)))
+            .collect()
     }
 
     /// The markup alone: from each `<` to the next `>`.

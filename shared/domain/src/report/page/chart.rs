@@ -63,7 +63,8 @@ fn drawn(bars: &[Bar], horizontal: bool, said: &Said<'_>, class: &str, (width, h
     }
     let plots = vec![Plot::Bar(plot.with_stacked())];
     let layout = Layout::auto_from_plots(&plots).with_theme(theme()).with_width(width).with_height(height);
-    let layout = layout.with_tick_size(12);
+    // Room for the labels of the axes, and no more.
+    let layout = layout.with_tick_size(12).with_force_margins_y(8.0, 26.0);
     let layout = if horizontal {
         let layout = layout.with_x_axis_min(0.0).with_x_axis_max(float(top)).with_x_tick_step(float(step));
         layout.with_x_tick_format(TickFormat::Integer)
@@ -119,13 +120,13 @@ pub(super) fn columns(bars: &[Bar], said: &Said<'_>, label_narrow: impl Fn(usize
             ..*bar
         })
         .collect();
-    let wide = drawn(bars, false, said, "wide", (960.0, 230.0));
+    let wide = drawn(bars, false, said, "wide", (640.0, 230.0));
     wide + &drawn(&narrow, false, said, "narrow", (360.0, 200.0))
 }
 
 /// Bars that lie, each with its name.
 pub(super) fn rows(bars: &[Bar], said: &Said<'_>) -> String {
-    let height = 60.0 + 34.0 * float(bars.len() as u64);
+    let height = 34.0 + 34.0 * float(bars.len() as u64);
     drawn(bars, true, said, "wide", (960.0, height)) + &drawn(bars, true, said, "narrow", (360.0, height))
 }
 

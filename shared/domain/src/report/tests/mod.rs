@@ -8,7 +8,7 @@ mod mails;
 mod numbers;
 mod year;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -168,9 +168,12 @@ impl World {
 
 /// The report of a month without anything in it.
 pub(crate) fn empty() -> Report {
-    let world = World::at("2026-12-01T06:00:00");
-    // Stores in memory never wait.
-    futures::FutureExt::now_or_never(world.report("2026-11")).unwrap()
+    static EMPTY: LazyLock<Report> = LazyLock::new(|| {
+        let world = World::at("2026-12-01T06:00:00");
+        // Stores in memory never wait.
+        futures::FutureExt::now_or_never(world.report("2026-11")).unwrap()
+    });
+    EMPTY.clone()
 }
 
 /// Who is suspicious of what, in a few words.
