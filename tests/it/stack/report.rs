@@ -7,13 +7,16 @@ use adapters::s3::S3Reports;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::audit::{Action, AuditLog as _, Entry, Origin};
 use domain::directory::Actor;
-use domain::ids::UserId;
+use domain::ids::{ClientId, UserId};
 use domain::job::{Status, Tally};
+use domain::ports::RecordStore as _;
+use domain::records::{ClientRecord, Entity, Record, UserRecord};
 use domain::report::{Month, Report, ReportStore as _, Zone};
 use domain::testing::contract;
 use domain::time::{Clock as _, SystemClock};
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use ops::issuer::Mint;
 use ops::stack::Stack;
 use ops::web::{Answer, Web};
 use serde_json::{Value, json};
@@ -29,29 +32,44 @@ async fn ask(caller: &Caller, month: &str, headers: &[(&str, &str)]) -> Answer {
     caller.web.send(request.body(Full::default()).unwrap()).await.unwrap()
 }
 
+/// Somebody new in a role, who has just signed in.
+async fn somebody(role: &str) -> (Caller, UserId) {
+    let (stack, web, id) = (stack(), Web::default(), UserId::parse(unique(role)).unwrap());
+    let record = UserRecord { roles: vec![role.to_owned()], ..UserRecord::new(id.clone()) };
+    stack.store().await.apply(&Record::upsert(1, Entity::User(record))).await.unwrap();
+    let token = roles::token(&Mint::open(&stack, &web).await.unwrap(), &id);
+    (Caller { stack, web, token }, id)
+}
+
 fn this_month() -> Month {
     Month::of(SystemClock.now(), Zone::UTC)
 }
 
 #[tokio::test]
 async fn audit_4_jobs_of_today_are_in_todays_report_as_json_and_as_a_page_in_both_languages() {
-    let (admin, auditor) =
-        (Caller::sign_in("security.admin@example.com").await, Caller::sign_in("auditor@example.com").await);
+    let ((admin, id), (auditor, _)) = (somebody("security_admin").await, somebody("auditor").await);
     let (reason, month) = (format!("{} <b>퇴사</b> & ünï", unique("a reason of its own")), this_month().to_string());
-    let body = json!({ "client_id": "web-app", "created_before": "2001-01-01T00:00:00Z", "reason": reason });
+    let client = ClientId::parse(unique("client")).unwrap();
+    let record = ClientRecord { id: client.clone(), name: None, secret_sha256: None, may_introspect: false };
+    admin.stack.store().await.apply(&Record::upsert(1, Entity::Client(record))).await.unwrap();
     let url = format!("{}{BASE}/client", admin.stack.api_url);
-    let started = admin.web.api("POST", &url, &admin.token, Some(&body)).await.unwrap();
-    assert_eq!(started.status, StatusCode::ACCEPTED, "{}", started.json);
-    let job = started.json["job_id"].as_str().unwrap().to_owned();
-    admin.wait_for(&job, |job| job["status"] == "completed").await;
+    for _ in 0..4 {
+        let body = json!({ "client_id": client, "reason": reason });
+        let started = admin.web.api("POST", &url, &admin.token, Some(&body)).await.unwrap();
+        assert_eq!(started.status, StatusCode::ACCEPTED, "{}", started.json);
+        admin.wait_for(started.json["job_id"].as_str().unwrap(), |job| job["status"] == "completed").await;
+    }
 
     let answer = ask(&auditor, &month, &[]).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.json);
     let report: Report = serde_json::from_value(answer.json).unwrap();
-    assert!(!report.finished && report.totals.jobs >= 1 && report.totals.completed >= 1);
-    assert!(report.by_type[1].jobs >= 1, "{:?}", report.by_type);
-    assert!(report.audit.entries >= 2 && report.audit.unreadable == 0, "{:?}", report.audit);
-    assert!(report.by_user.items.iter().any(|of| of.user.email.as_deref() == Some("security.admin@example.com")));
+    assert!(!report.finished && report.audit.entries >= 8, "{:?}", report.audit);
+    let clients = &report.by_type[1];
+    assert!(clients.jobs >= 4 && clients.completed >= 4, "{clients:?}");
+    let made: Vec<_> = report.by_user.items.iter().filter(|of| of.user.id == id.as_str()).map(|of| of.jobs).collect();
+    assert_eq!(made, [4]);
+    let bursts = &report.suspicious.rapid_succession.items;
+    assert!(bursts.iter().any(|burst| burst.user.id == id.as_str() && burst.jobs == 4), "{bursts:?}");
 
     for (language, wanted) in [("en-GB,en;q=0.9", "lang=\"en\""), ("ko", "lang=\"ko\"")] {
         let page = ask(&auditor, &month, &[("accept", "text/html"), ("accept-language", language)]).await;
@@ -65,7 +83,7 @@ async fn audit_4_jobs_of_today_are_in_todays_report_as_json_and_as_a_page_in_bot
 
 #[tokio::test]
 async fn audit_4_months_to_come_and_what_is_no_month_have_no_report_and_refusals_are_written_down() {
-    let auditor = Caller::sign_in("auditor@example.com").await;
+    let (auditor, _) = somebody("auditor").await;
     let next = this_month().after().to_string();
     assert_eq!(ask(&auditor, &next, &[]).await.status, StatusCode::NOT_FOUND);
     for none in ["2026-13", "november", "2026-11-01"] {
@@ -76,15 +94,11 @@ async fn audit_4_months_to_come_and_what_is_no_month_have_no_report_and_refusals
     assert_eq!((empty.status, &empty.json["totals"]["jobs"]), (StatusCode::OK, &json!(0)));
     assert_eq!(ask(&auditor, "2020-02", &[]).await.json, empty.json);
 
-    let (stack, web) = (stack(), Web::default());
-    let mint = ops::issuer::Mint::open(&stack, &web).await.unwrap();
-    let stranger = UserId::parse(unique("stranger")).unwrap();
-    let token = roles::token(&mint, &stranger);
-    let url = format!("{}{BASE}/reports/2020-02", stack.api_url);
-    assert_eq!(web.api("GET", &url, &token, None).await.unwrap().status, StatusCode::FORBIDDEN);
-    let (store, now) = (stack.store().await, SystemClock.now());
+    let (stranger, id) = somebody("oauth_admin").await;
+    assert_eq!(ask(&stranger, "2020-02", &[]).await.status, StatusCode::FORBIDDEN);
+    let (store, now) = (stranger.stack.store().await, SystemClock.now());
     let refused = entries(&store, now - TimeDelta::minutes(5), now).await;
-    let refused: Vec<&Entry> = refused.iter().filter(|entry| entry.actor.id == stranger).collect();
+    let refused: Vec<&Entry> = refused.iter().filter(|entry| entry.actor.id == id).collect();
     assert!(
         matches!(refused[..], [entry] if entry.action == Action::PermissionDenied && !entry.success),
         "{refused:?}"

@@ -37,7 +37,7 @@ pub struct Mailed {
     pub sent: usize,
     /// Claimed by an earlier run.
     pub before: usize,
-    /// Refused by the mail service; they are not tried again.
+    /// Refused by the mail service; the next run tries again.
     pub rejected: usize,
     /// Perhaps sent; they are not tried again.
     pub unknown: usize,
@@ -69,7 +69,9 @@ impl Mailing {
                     mailed.later += 1;
                 }
                 Err(error @ NotSent::Rejected(_)) => {
+                    // Trying again helps once somebody has put right the address, or the sender.
                     tracing::error!(month = report.month, %error, "an auditor's mail was not taken");
+                    self.store.remove(&claim).await?;
                     mailed.rejected += 1;
                 }
                 Err(error @ NotSent::Unknown(_)) => {

@@ -27,9 +27,9 @@ macro_rules! words {
 
 words! {
     title: "Batch logout report", "일괄 로그아웃 보고서";
-    unfinished: "This month is not over.", "아직 끝나지 않은 달입니다.";
-    unfinished_why: "The numbers go as far as the report was made, and it is not kept. The final report is made once the month is over.",
-        "이 보고서는 작성 시점까지의 수치이며 보관되지 않습니다. 최종 보고서는 달이 끝난 뒤에 작성됩니다.";
+    unfinished: "This report is not final.", "최종 보고서가 아닙니다.";
+    unfinished_why: "The month is not over, or has only just ended. The numbers go as far as the moment when the report was made, and it is not kept.",
+        "아직 끝나지 않았거나 방금 끝난 달입니다. 작성 시점까지의 수치이며 이 보고서는 보관되지 않습니다.";
     unreadable_why: "They are not counted below. The daily check of the audit trail names them; look at its findings before you rely on this report.",
         "아래 수치에는 포함되지 않았습니다. 감사 기록의 일일 점검이 해당 기록을 지목하므로, 이 보고서를 신뢰하기 전에 점검 결과를 확인해 주십시오.";
     overwritten: "The newest published audit head was deleted or written over.", "가장 최근에 공개된 감사 헤드가 삭제되었거나 덮어쓰였습니다.";

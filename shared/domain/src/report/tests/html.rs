@@ -188,7 +188,7 @@ async fn audit_4_an_empty_month_reads_well() {
 async fn audit_4_an_unfinished_or_doubtful_report_says_so() {
     let world = World::at("2026-11-20T06:00:00");
     let mut report = world.report("2026-11").await;
-    assert!(page(&report, Language::English).contains("This month is not over."));
+    assert!(page(&report, Language::English).contains("This report is not final."));
     report.audit.unreadable = 2;
     assert!(page(&report, Language::Korean).contains("감사 기록 2건이"));
     report.audit.published = Some(crate::report::Published {

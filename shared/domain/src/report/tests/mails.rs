@@ -49,7 +49,7 @@ async fn audit_4_what_was_certainly_not_sent_is_sent_later_and_nothing_else_is_s
     let report = world.report("2026-11").await;
     let cases = [
         (Reply::Not(NotSent::Later("Throttling".to_owned())), Mailed { later: 2, ..Mailed::default() }, 2),
-        (Reply::Not(NotSent::Rejected("MessageRejected".to_owned())), Mailed { rejected: 2, ..Mailed::default() }, 0),
+        (Reply::Not(NotSent::Rejected("MessageRejected".to_owned())), Mailed { rejected: 2, ..Mailed::default() }, 2),
         (Reply::Not(NotSent::Unknown("500".to_owned())), Mailed { unknown: 2, ..Mailed::default() }, 0),
         (Reply::TakenUnsaid, Mailed { unknown: 2, ..Mailed::default() }, 0),
     ];
