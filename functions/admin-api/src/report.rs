@@ -37,7 +37,7 @@ pub struct ReportUnderWay {
 /// A month's report. A finished month's is made once and kept; the running month's is made anew. As a page with
 /// `Accept: text/html`, in the language of `Accept-Language`, or else of the caller's locale (English or Korean).
 #[utoipa::path(get, path = "/reports/{month}", operation_id = "report", tag = "reports", params(
-    ("month" = String, Path, description = "The month, written YYYY-MM.", example = "2026-11"),
+    ("month" = String, Path, description = "The month, written YYYY-MM.", pattern = "^2[0-9]{3}-(0[1-9]|1[0-2])$", example = "2026-10"),
 ), responses(
     (status = 200, description = "The report.", content((Report = "application/json"), (String = "text/html"))),
     (status = 202, description = "There is much to read, and this is how far it is read; ask again to go on.", body = ReportUnderWay,

@@ -224,6 +224,7 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
         }
         Task::MonthlyReport { month } => {
             let done = deps.report.run(month.as_deref(), batch::deadline(&event.context)).await?;
+            metrics::auditors_told(deps.clock.as_ref(), &done.month.to_string(), done.mailed);
             let Mailed { sent, before, rejected, unknown, later } = done.mailed;
             Report::MonthlyReport {
                 month: done.month.to_string(),

@@ -7,6 +7,7 @@ use serde_json::json;
 use domain::close::Closed;
 use domain::ids::JobId;
 use domain::notify::{Delivery, Round};
+use domain::report::Mailed;
 use domain::time::Clock;
 
 use crate::config;
@@ -62,6 +63,16 @@ fn told(round: &Round) -> [(&'static str, u64); 4] {
         ("MailUnknown", counted.unknown),
         ("MailStalled", u64::from(round.stalled)),
     ]
+}
+
+/// Writes how many auditors were told of a report and how many could not be.
+pub fn auditors_told(clock: &dyn Clock, month: &str, mailed: Mailed) {
+    let Mailed { sent, rejected, unknown, .. } = mailed;
+    for (name, value) in [("MailSent", sent), ("MailFailed", rejected), ("MailUnknown", unknown)] {
+        if value > 0 {
+            emit(clock, name, Unit::Count, value as u64, &[("report", month)]);
+        }
+    }
 }
 
 /// Writes that a mail did not arrive as it should.

@@ -110,6 +110,26 @@ async fn audit_4_a_day_that_no_run_has_time_for_is_read_in_parts() {
     }
 }
 
+/// How large the last draft is of a month with so many sign-outs and refusals.
+async fn draft_of(entries: i64) -> usize {
+    let mut world = World::at("2026-12-01T06:00:00");
+    for n in 0..entries {
+        let at = time("2026-11-03T00:00:00") + TimeDelta::seconds(n * 60);
+        world.act(Action::UserLogout, "kim", at).await;
+        world.act(Action::PermissionDenied, "mallory", at).await;
+    }
+    // Slow enough for a draft after every slice.
+    let reporter = Reporter { trail: Slow::of(&world, 30, u64::MAX), ..world.reporter() };
+    reporter.report(month("2026-11"), DateTime::<Utc>::MAX_UTC).await.unwrap();
+    world.reports.kept()["drafts/2026-11.json"].len()
+}
+
+#[tokio::test]
+async fn audit_4_what_is_remembered_of_a_month_does_not_grow_with_its_entries() {
+    let (few, many) = (draft_of(10).await, draft_of(1_500).await);
+    assert!(many < few + 20, "{few} bytes for 20 entries, {many} for 3,000: digits, and nothing else");
+}
+
 #[tokio::test]
 async fn audit_4_whoever_comes_after_a_crash_goes_on_from_the_last_draft() {
     let (world, whole) = (busy().await, busy().await.report("2026-11").await);
