@@ -313,8 +313,12 @@ impl Gathered {
             of.sum.jobs += 1;
             day.jobs += 1;
             self.by_hour[usize::from(zone.hour(job.at))] += 1;
-            self.scheduled_jobs += u64::from(job.is_scheduled());
-            *self.reasons.of(&plain(&job.made.reason)) += 1;
+            if job.is_scheduled() {
+                // Its reasons name a day, and are nobody's words.
+                self.scheduled_jobs += 1;
+            } else {
+                *self.reasons.of(&plain(&job.made.reason)) += 1;
+            }
         }
         if job.can_be_suspicious() {
             self.bursts.entry(job.by.id.clone()).or_default().see(job.at, true);

@@ -48,7 +48,7 @@ documents! {
         by_hour: Vec<u64>,
         /// Emergency logouts and their drills.
         emergencies: Emergencies,
-        /// The most frequent reasons, in the admins' words.
+        /// The most frequent reasons, in the admins' words; without the daily clean-up's.
         top_reasons: Reasons,
         /// Jobs that failed and had not been finished since.
         failed_operations: Failures,

@@ -102,6 +102,8 @@ async fn audit_4_the_reports_of_a_year_find_what_is_planted_in_it_and_nothing_el
         let sums = [of_days, of_users, report.by_hour.iter().sum(), report.by_type.iter().map(|of| of.jobs).sum()];
         assert_eq!(sums, [report.totals.jobs; 4], "{month}: every way to count comes to the same");
         assert_eq!((report.totals.scheduled_jobs, report.totals.dry_runs), (56, 20), "{month}");
+        let reasons: u64 = report.top_reasons.items.iter().map(|of| of.jobs).sum();
+        assert_eq!(reasons + report.top_reasons.other_jobs, report.totals.jobs - 56, "{month}: the clean-up has none");
         let strangers: Vec<&str> = report.suspicious.unusual_hours.not_judged.iter().map(|who| &*who.id).collect();
         assert_eq!(strangers, if month.to_string() == "2026-10" { vec!["jung"] } else { vec![] }, "{month}");
     }
