@@ -26,4 +26,5 @@ mod rfc_7662;
 mod routes;
 mod selectors;
 mod sessions;
+mod simulation;
 mod stack;
