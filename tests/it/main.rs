@@ -26,4 +26,6 @@ mod rfc_7662;
 mod routes;
 mod selectors;
 mod sessions;
+mod siem;
 mod stack;
+mod template;

@@ -42,9 +42,6 @@ where
             let clock = deps.acceptor.effector.clock.as_ref();
             metrics::emit(clock, "TimeToEffective", Unit::Milliseconds, millis, &[("job_id", job.id.as_str())]);
         }
-        if !job.dry_run {
-            deps.desk.alert(job).await;
-        }
     }
     let standing = answer.standing;
     let mut response = view::accepted(answer.accepted);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::accept::Acceptor;
+use domain::audit::alarm::Alarm;
 use domain::audit::check::{AuditReader, DailyCheck, Examiner, Stage};
 use domain::audit::head::{HeadStore, Publisher};
 use domain::guard;
@@ -45,12 +46,13 @@ pub struct AuditKeeper {
 
 impl AuditKeeper {
     /// Of a trail and what is published of it. How far a check has come is kept among the jobs.
-    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, clock: Arc<dyn Clock>) -> Self
+    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, alarm: Alarm) -> Self
     where
         S: AuditReader + JobStore + 'static,
     {
+        let clock = alarm.auditor.clock.clone();
         let publisher = Publisher { trail: store.clone(), heads: heads.clone(), clock: clock.clone() };
-        let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, clock };
+        let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, alarm, clock };
         Self { publisher, check }
     }
 }
@@ -124,6 +126,7 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
     let report = match event.payload {
         Task::Redrive => {
             let done = deps.redriver.redrive().await?;
+            metrics::redriven(deps.clock.as_ref(), &done);
             done.closed.iter().for_each(|closed| metrics::job_ended(deps.clock.as_ref(), closed));
             let closed = done.closed.len();
             Report::Redrive { looked_at: done.looked_at, plans: done.plans, chunks: done.chunks, closed }
@@ -131,6 +134,7 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
         Task::CacheGuard => {
             let (store, cache) = (deps.denylist.as_ref(), deps.cache.as_ref());
             let outcome = guard::guard(store, cache, deps.clock.as_ref(), deps.ids.as_ref()).await?;
+            metrics::cache_guarded(deps.clock.as_ref(), outcome);
             Report::CacheGuard { outcome: format!("{outcome:?}") }
         }
         Task::CleanUp => {

@@ -14,6 +14,7 @@ use domain::audit::{AuditLog, Entry};
 use domain::ids::ChainId;
 use domain::ports::{Page, PortResult};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Dynamo;
 use super::item::{Item, Reader, corrupt, failed, key, s};
@@ -58,6 +59,8 @@ fn write(sealed: &Sealed, entry: &Entry) -> Item {
     set("entry", s(&sealed.text));
     set("day", s(day_of(entry.at.date_naive(), shard_of(&sealed.chain))));
     set("time", s(time_of(entry.at)));
+    // By this the table's stream knows what the SIEM is told (`FilterCriteria` in `template.yaml`).
+    set("level", s(entry.level.as_str()));
     if let Some(job) = &entry.job_id {
         set("job_id", s(job.as_str()));
     }
@@ -95,6 +98,14 @@ fn read(item: Item) -> Found {
         }
     }
     Found::Entry(sealed)
+}
+
+/// What the table's stream says was written: attributes in DynamoDB's JSON.
+pub fn of_stream(image: &Value) -> Found {
+    let attributes = image.as_object().into_iter().flatten();
+    // An entry's attributes are texts; one that is none is missed, or is too much, and either is told.
+    let text = |value: &Value| value["S"].as_str().map_or(AttributeValue::Null(true), s);
+    read(attributes.map(|(name, value)| (name.clone(), text(value))).collect())
 }
 
 impl Dynamo {

@@ -27,7 +27,7 @@
 //! | denylist | `F#job` | first user of the chunk | at most 100 frozen users: the durable form of their cutoffs |
 //! | denylist | `GENERATION` | `-` | what a complete cache carries |
 
-mod audit;
+pub mod audit;
 mod denylist;
 mod directory;
 mod item;
