@@ -15,7 +15,11 @@ use crate::environment::root;
 
 /// Invokes a function with a file of `events/`, under the stack's root key, and gives back what it answers.
 pub async fn invoke(stack: &Stack, function: &str, event: &str) -> Value {
-    let event = std::fs::read(root().join("events").join(event)).unwrap();
+    invoke_with(stack, function, std::fs::read(root().join("events").join(event)).unwrap()).await
+}
+
+/// Invokes a function with any event, and gives back what it answers.
+pub async fn invoke_with(stack: &Stack, function: &str, event: Vec<u8>) -> Value {
     let url = format!("{}/2015-03-31/functions/{function}/invocations", stack.endpoint_url);
     let identity = Credentials::new(&stack.access_key_id, &stack.secret_access_key, None, None, "local stack").into();
     let params = v4::SigningParams::builder()
