@@ -80,10 +80,13 @@ fn run_4_every_queue_speaks_tls_only() {
 fn run_4_every_function_rings_when_it_fails_is_throttled_or_logs_an_error() {
     let functions = names(&resources("AWS::Serverless::Function"));
     assert!(functions.len() >= 9, "{functions:?}");
-    let mut errors = after(&alarms("function-errors"), "FunctionName, Value: !Ref ");
+    let of_errors = resources("AWS::CloudWatch::Alarm").into_values();
+    let of_errors: String = of_errors
+        .filter(|alarm| alarm.contains("function-errors") && (!alarm.contains("<<:") || !alarm.contains("MetricName:")))
+        .collect();
+    let mut errors = after(&of_errors, "FunctionName, Value: !Ref ");
     // Refusals are its errors; it has a metric of its own.
-    assert!(errors.contains("AuthorizerFunction") && !alarms("AuthorizerUnavailable").is_empty());
-    errors.extend(after(&alarms("Throttles"), "FunctionName, Value: !Ref "));
+    assert!(!alarms("AuthorizerUnavailable").is_empty() && errors.insert("AuthorizerFunction".to_owned()));
     assert_eq!(errors, functions);
     let throttles = after(&alarms("Throttles"), "FunctionName, Value: !Ref ");
     assert_eq!(throttles, functions, "throttles");
@@ -98,10 +101,8 @@ fn run_4_every_function_rings_when_it_fails_is_throttled_or_logs_an_error() {
 #[test]
 fn run_4_every_table_rings_when_it_is_throttled_and_every_alarm_reaches_the_topic() {
     let tables = names(&resources("AWS::DynamoDB::Table"));
-    let throttled = alarms("WriteThrottleEvents");
     for metric in ["ReadThrottleEvents", "WriteThrottleEvents"] {
-        let named = format!("MetricName: {metric}, Dimensions: [{{ Name: TableName, Value: !Ref ");
-        assert_eq!(after(&throttled, &named), tables, "{metric}");
+        assert_eq!(after(&alarms(metric), "TableName, Value: !Ref "), tables, "{metric}");
     }
     for (name, alarm) in resources("AWS::CloudWatch::Alarm") {
         let merged = alarm.contains("<<: *");

@@ -110,7 +110,7 @@ async fn audit_3_exactly_the_warnings_and_criticals_of_the_trail_reach_the_siem_
     for status in [200, 200, 200, 429] {
         assert_eq!(admin.send("POST", "/request-emergency-key", None, &Value::Null).await.status, status);
     }
-    let reason = "events for the SIEM";
+    let reason = "what the SIEM is to be told of";
     let emergency = json!({ "confirm": "LOGOUT_ALL_USERS", "authorized_by": "nobody", "reason": reason });
     assert_eq!(admin.send("POST", "/emergency", None, &emergency).await.status, 403);
     let plan = Plan { users: 140, contractors: 130, run: unique("siem"), now: SystemClock.now() };
