@@ -445,8 +445,8 @@ async fn spec_12_the_daily_check_goes_on_where_it_stopped_and_is_done_once_a_day
     let alarms = office.alarms();
     assert_eq!(alarms.len(), 1, "AUDIT-3: the security team is told");
     assert_eq!((alarms[0].action, alarms[0].success), (Action::AuditChainBroken, false));
-    assert_eq!((&alarms[0].metadata["places"], &alarms[0].actor.id), (&serde_json::json!(1), &Actor::schedule().id));
-    assert!(alarms[0].metadata["defects"][0].as_str().unwrap().contains("is missing"), "{:?}", alarms[0].metadata);
+    assert_eq!((&alarms[0].metadata["count"], &alarms[0].actor.id), (&serde_json::json!(1), &Actor::schedule().id));
+    assert!(alarms[0].metadata["found"][0].as_str().unwrap().contains("is missing"), "{:?}", alarms[0].metadata);
 }
 
 #[tokio::test]
@@ -462,8 +462,11 @@ async fn audit_3_a_broken_trail_is_told_once_a_day_for_the_same_defects_and_agai
     assert!(!alarm.tampered(&[two[1].clone(), two[0].clone()]).await.unwrap(), "in whatever order");
     office.clock.advance(TimeDelta::days(1));
     assert!(alarm.tampered(&two).await.unwrap(), "another day");
-    let ids: std::collections::BTreeSet<String> = office.alarms().into_iter().map(|entry| entry.id).collect();
-    assert_eq!((ids.len(), office.alarms().len()), (3, 3));
+    let concerns = ["its engine is memcached".to_owned()];
+    assert!(alarm.cache_not_safe(&concerns).await.unwrap() && !alarm.cache_not_safe(&concerns).await.unwrap());
+    assert!(!alarm.cache_not_safe(&[]).await.unwrap());
+    let ids: BTreeSet<String> = office.alarms().into_iter().map(|entry| entry.id).collect();
+    assert_eq!((ids.len(), office.alarms().len()), (4, 4));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod inventory;
 mod issuers_sessions;
 mod killed_sender;
 mod killed_worker;
+mod measured;
 mod notices;
 mod planner_memory;
 mod redis_faults;

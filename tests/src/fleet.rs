@@ -6,7 +6,7 @@ use adapters::denylist::RedisDenylist;
 use adapters::dynamodb::Dynamo;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::accept::Acceptor;
-use domain::audit::{AuditLog, Auditor};
+use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
 use domain::check::Checker;
 use domain::decision::Limits;
@@ -42,6 +42,7 @@ pub trait AllPorts:
     + KeyStore
     + DenylistStore
     + AuditLog
+    + JobTrail
     + 'static
 {
 }
@@ -132,7 +133,12 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
 
     /// Lists.
     pub fn lister(&self) -> Lister {
-        Lister { jobs: self.store.clone(), vault: self.vault.clone(), clock: self.clock.clone() }
+        Lister {
+            jobs: self.store.clone(),
+            trail: self.store.clone(),
+            vault: self.vault.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     /// The planner.

@@ -1,4 +1,4 @@
-//! Invoking a function of the stack by hand, with an event from `events/`.
+//! Calls to the stack's AWS that no client of ours makes: invoking a function by hand, asking for its schedules.
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -8,24 +8,19 @@ use domain::time::{Clock as _, SystemClock};
 use http::Request;
 use http_body_util::Full;
 use ops::stack::Stack;
-use ops::web::Web;
+use ops::web::{Answer, Web};
 use serde_json::Value;
 
 use crate::environment::root;
 
-/// Invokes a function with a file of `events/`, under the stack's root key, and gives back what it answers.
-pub async fn invoke(stack: &Stack, function: &str, event: &str) -> Value {
-    invoke_with(stack, function, std::fs::read(root().join("events").join(event)).unwrap()).await
-}
-
-/// Invokes a function with any event, and gives back what it answers.
-pub async fn invoke_with(stack: &Stack, function: &str, event: Vec<u8>) -> Value {
-    let url = format!("{}/2015-03-31/functions/{function}/invocations", stack.endpoint_url);
+/// Calls a service under the stack's root key.
+pub async fn call(stack: &Stack, service: &str, method: &str, path: &str, body: Vec<u8>) -> Answer {
+    let url = format!("{}{path}", stack.endpoint_url);
     let identity = Credentials::new(&stack.access_key_id, &stack.secret_access_key, None, None, "local stack").into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(&stack.region)
-        .name("lambda")
+        .name(service)
         .time(SystemClock.now().into())
         .settings(SigningSettings::default())
         .build()
@@ -33,11 +28,23 @@ pub async fn invoke_with(stack: &Stack, function: &str, event: Vec<u8>) -> Value
         .into();
     let host = stack.endpoint_url.trim_start_matches("http://");
     let headers = [("host", host)].into_iter();
-    let signable = SignableRequest::new("POST", &url, headers, SignableBody::Bytes(&event)).unwrap();
+    let signable = SignableRequest::new(method, &url, headers, SignableBody::Bytes(&body)).unwrap();
     let (instructions, _) = sign(signable, &params).unwrap().into_parts();
-    let mut request = Request::post(&url).header("host", host).body(Full::new(Bytes::from(event.clone()))).unwrap();
+    let request = Request::builder().method(method).uri(&url).header("host", host);
+    let mut request = request.body(Full::new(Bytes::from(body))).unwrap();
     instructions.apply_to_request_http1x(&mut request);
-    let answer = Web::default().send(request).await.unwrap();
+    Web::default().send(request).await.unwrap()
+}
+
+/// Invokes a function with a file of `events/`, and gives back what it answers.
+pub async fn invoke(stack: &Stack, function: &str, event: &str) -> Value {
+    invoke_with(stack, function, std::fs::read(root().join("events").join(event)).unwrap()).await
+}
+
+/// Invokes a function with any event, and gives back what it answers.
+pub async fn invoke_with(stack: &Stack, function: &str, event: Vec<u8>) -> Value {
+    let path = format!("/2015-03-31/functions/{function}/invocations");
+    let answer = call(stack, "lambda", "POST", &path, event).await;
     let failed = answer.headers.get("x-amz-function-error");
     assert!(answer.status.is_success() && failed.is_none(), "{function}: {} {}", answer.status, answer.json);
     answer.json

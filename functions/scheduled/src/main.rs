@@ -1,7 +1,7 @@
 //! Starts the scheduled work on Lambda.
 use std::sync::Arc;
 
-use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, s3::S3Heads, sqs::Sqs};
+use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, elasticache::ElastiCache, s3::S3Heads, sqs::Sqs};
 use domain::{accept::Acceptor, audit::Auditor, audit::alarm::Alarm, effect::Effector, estimate::Estimator};
 use domain::{redrive::Redriver, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
@@ -13,7 +13,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let (aws, clock, ids) = (aws::config().await, Arc::new(SystemClock), Arc::new(SystemIds));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
-    let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
+    let settings = config::cache()?;
+    let (replicas, cache_service) = (settings.replicas, Arc::new(ElastiCache::new(&aws, config::cache_id()?)));
+    let cache = Arc::new(RedisDenylist::connect(&aws, settings, clock.clone())?);
     let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), Some(config::chunk_queues()?)));
     let (jobs, denylist, limits) = (store.clone(), store.clone(), config::limits()?);
     let redriver = Redriver { jobs: jobs.clone(), denylist, queue: queue.clone(), clock: clock.clone() };
@@ -24,8 +26,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let acceptor = Acceptor { directory: store.clone(), estimator, effector, queue, auditor };
     let heads = Arc::new(S3Heads::new(&aws, config::audit_heads_bucket()?));
     let alarm = Alarm { auditor: acceptor.auditor.clone(), jobs: store.clone() };
-    let audit = AuditKeeper::new(store.clone(), heads, alarm);
-    let clean_up = config::clean_up()?;
-    let deps = Deps { redriver, acceptor, clean_up, denylist: store, cache, audit, clock, ids };
+    let audit = AuditKeeper::new(store.clone(), heads, alarm.clone());
+    let (clean_up, denylist) = (config::clean_up()?, store);
+    let deps =
+        Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, alarm, clock, ids };
     lambda_runtime::run(service_fn(|event| scheduled::handle(event, &deps))).await
 }

@@ -8,6 +8,7 @@ pub mod cached_lookup;
 pub mod dead_letters;
 pub mod denylist;
 pub mod dynamodb;
+pub mod elasticache;
 pub mod http;
 pub mod inspector;
 pub mod oidc;

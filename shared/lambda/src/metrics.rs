@@ -17,13 +17,14 @@ use crate::config;
 const NAMESPACE: &str = "BatchLogout";
 
 /// All metrics that are written. A test holds them to the alarms and the dashboard of `template.yaml`.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "AlertsFailed",
     "AlertsSent",
     "AuditBroken",
     "AuthorizerUnavailable",
     "CacheComplete",
     "CacheEntriesRebuilt",
+    "CacheNotSafe",
     "DegradedChecks",
     "EventsExported",
     "EventsSetAside",
@@ -99,6 +100,11 @@ pub fn mail_returned(clock: &dyn Clock, delivery: &Delivery) {
     emit(clock, "MailReturned", Unit::Count, 1, &[("job_id", delivery.mark.job.as_str())]);
 }
 
+/// Writes in how many ways the cache cannot be trusted.
+pub fn cache_not_safe(clock: &dyn Clock, concerns: usize) {
+    emit(clock, "CacheNotSafe", Unit::Count, concerns as u64, &[]);
+}
+
 /// Writes how many places of the audit trail were found to be tampered with.
 pub fn audit_broken(clock: &dyn Clock, places: usize) {
     emit(clock, "AuditBroken", Unit::Count, places as u64, &[]);
@@ -123,10 +129,10 @@ pub fn redriven(clock: &dyn Clock, redriven: &Redriven) {
 }
 
 /// Writes whether the cache was found complete, and what a rebuild wrote.
-pub fn cache_guarded(clock: &dyn Clock, guarded: Guarded) {
-    emit(clock, "CacheComplete", Unit::Count, u64::from(guarded == Guarded::Complete), &[]);
+pub fn cache_guarded(clock: &dyn Clock, guarded: &Guarded) {
+    emit(clock, "CacheComplete", Unit::Count, u64::from(*guarded == Guarded::Complete), &[]);
     if let Guarded::Rebuilt { entries } = guarded {
-        emit(clock, "CacheEntriesRebuilt", Unit::Count, entries, &[]);
+        emit(clock, "CacheEntriesRebuilt", Unit::Count, *entries, &[]);
     }
 }
 

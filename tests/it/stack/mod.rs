@@ -8,6 +8,7 @@ mod fuzz;
 mod kinds;
 mod notices;
 mod roles;
+mod schedules;
 mod siem;
 mod sign_in;
 mod slice;

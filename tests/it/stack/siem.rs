@@ -225,6 +225,46 @@ async fn audit_3_an_entry_that_cannot_be_read_is_set_aside_and_rings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn audit_3_a_trail_that_was_tampered_with_is_told_to_the_siem_and_the_security_team() {
+    let (web, stack) = (Web::default(), stack());
+    let member = Caller::sign_in("member@example.com").await;
+    let client = aws_sdk_dynamodb::Client::new(&stack.aws().await);
+    let text = |text: String| AttributeValue::S(text);
+    let keys = |pk: String, sk: &str| [("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk.to_owned()))];
+    let stray = keys(unique("forged"), "0");
+    let name = stray[0].1.as_s().unwrap().clone();
+    client.put_item().table_name(&stack.tables.audit).set_item(Some(stray.clone().into())).send().await.unwrap();
+    // Each day is checked once: this one again.
+    let unchecked = async || {
+        let day = SystemClock.now().format("J#audit-check-%Y-%m-%d").to_string();
+        let item = client.delete_item().table_name(&stack.tables.jobs);
+        item.set_key(Some(keys(day, "K#00000000").into())).send().await.unwrap();
+    };
+    unchecked().await;
+    let mut defects = Vec::new();
+    let report = until("the check is through", async || {
+        let report = invoke(&stack, &stack.scheduled, "scheduled/check-audit.json").await;
+        defects.extend(report["defects"].as_array().unwrap().clone());
+        if report["through"] == true { Ok(report) } else { Err(report.to_string()) }
+    })
+    .await;
+    client.delete_item().table_name(&stack.tables.audit).set_key(Some(stray.into())).send().await.unwrap();
+    unchecked().await;
+    assert!(defects.iter().any(|defect| defect.as_str().unwrap().contains(&name)), "{report}: {defects:?}");
+    let (subject, _) = alert(&member, &name).await;
+    assert_eq!(subject, "Security alert: the audit trail is not what was written");
+    let event = until("the SIEM is told", async || {
+        let events = peek(&stack, &web, &stack.queues.siem).await;
+        let found = events.into_iter().find(|event| event["unmapped"]["details"].to_string().contains(&name));
+        found.ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    assert_eq!((&event["class_uid"], &event["severity"]), (&json!(2004), &json!("Critical")));
+    assert_eq!(problems(&event), [""; 0], "{event:#}");
+    assert!(points("AuditBroken").iter().any(|point| point["AuditBroken"].as_u64() > Some(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn run_5_what_happens_is_in_the_metrics_of_the_function_that_does_it() {
     let (web, stack) = (Web::default(), stack());
     let mint = Mint::open(&stack, &web).await.unwrap();

@@ -16,7 +16,7 @@ use crate::error::PortError;
 use crate::ids::JobId;
 use crate::ports::{JobStore, PortResult};
 
-/// Defects that an entry names.
+/// Findings that an entry names.
 const NAMED: usize = 20;
 
 /// Raises alarms.
@@ -48,13 +48,21 @@ impl Alarm {
 
     /// Raises the alarm about a trail that is not what was written: once a day for the same defects.
     pub async fn tampered(&self, defects: &[Defect]) -> PortResult<bool> {
-        let named: BTreeSet<String> = defects.iter().map(ToString::to_string).collect();
-        if named.is_empty() {
+        self.once_a_day(Action::AuditChainBroken, defects.iter().map(ToString::to_string).collect()).await
+    }
+
+    /// Raises the alarm about a cache that may forget what it must not: once a day for the same concerns.
+    pub async fn cache_not_safe(&self, concerns: &[String]) -> PortResult<bool> {
+        self.once_a_day(Action::CacheNotSafe, concerns.iter().cloned().collect()).await
+    }
+
+    async fn once_a_day(&self, action: Action, found: BTreeSet<String>) -> PortResult<bool> {
+        if found.is_empty() {
             return Ok(false);
         }
         let day = self.auditor.clock.now().format("%Y-%m-%d");
-        let set = Hash::of(&named.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
-        let metadata = json!({ "places": named.len(), "defects": named.iter().take(NAMED).collect::<Vec<_>>() });
-        self.raise(Action::AuditChainBroken, &format!("{day}#{set}"), metadata).await
+        let set = Hash::of(&found.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
+        let metadata = json!({ "count": found.len(), "found": found.iter().take(NAMED).collect::<Vec<_>>() });
+        self.raise(action, &format!("{day}#{set}"), metadata).await
     }
 }
