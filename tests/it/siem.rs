@@ -286,6 +286,10 @@ async fn audit_3_what_the_table_says_was_written_is_what_the_siem_is_told() {
     let Found::Entry(last) = of_stream(&image(&items[2])) else { panic!("an entry") };
     assert!(last.is_whole() && store.last(&last.chain).await.unwrap() == Some(Found::Entry(last)), "whole");
 
+    let mut of_before = image(&items[2]);
+    of_before.as_object_mut().unwrap().remove("level");
+    assert_eq!(of_stream(&of_before), of_stream(&image(&items[2])), "entries of before had no level beside them");
+
     // A level that is not the entry's, an attribute that is no text, one that is missing: none of it passes for whole.
     for (name, value) in [("level", Some(json!({ "S": "info" }))), ("time", Some(json!({ "N": "1" }))), ("hash", None)]
     {

@@ -211,3 +211,18 @@ fn run_5_the_dashboard_is_json_and_shows_what_the_contract_asks_for() {
         assert!(!(overlap("x", "width") && overlap("y", "height")), "{a} and {b} overlap");
     }
 }
+
+#[test]
+fn run_4_the_runbook_says_what_to_do_about_every_alarm_and_every_queue_of_dead_letters() {
+    let runbook = fs::read_to_string(root().join("infra/RUNBOOK.md")).unwrap();
+    let named: BTreeSet<String> = after(&runbook, "`").into_iter().filter(|name| !name.is_empty()).collect();
+    for alarm in resources("AWS::CloudWatch::Alarm").into_keys() {
+        assert!(named.contains(&alarm), "{alarm} is not in the runbook");
+    }
+    for queue in names(&resources("AWS::SQS::Queue")).into_iter().filter(|name| name.ends_with("DeadLetters")) {
+        assert!(named.contains(&queue), "{queue} is not in the runbook");
+    }
+    for name in named.iter().filter(|name| name.ends_with("Alarm")) {
+        assert!(template().contains(&format!("\n  {name}:\n")), "{name} is no alarm");
+    }
+}

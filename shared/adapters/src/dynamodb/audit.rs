@@ -26,6 +26,8 @@ const BY_TIME: &str = "audit-by-time";
 const BY_JOB: &str = "audit-by-job";
 /// A day's entries are spread over so many partitions of the index, by their chains: no day is a hot key.
 const SHARDS: u8 = 8;
+/// Written beside the entry later than the rest: entries of before do without.
+const LEVEL: &str = "level";
 /// Entries read at a time.
 const PAGE: i32 = 500;
 
@@ -62,7 +64,7 @@ fn write(sealed: &Sealed, entry: &Entry) -> Item {
     set("day", s(day_of(entry.at.date_naive(), shard_of(&sealed.chain))));
     set("time", s(time_of(entry.at)));
     // By this the table's stream knows what the SIEM is told (`FilterCriteria` in `template.yaml`).
-    set("level", s(entry.level.as_str()));
+    set(LEVEL, s(entry.level.as_str()));
     if let Some(job) = &entry.job_id {
         set("job_id", s(job.as_str()));
     }
@@ -95,7 +97,9 @@ fn read(item: Item) -> Found {
         let expected = write(&sealed, &entry);
         let mut names: Vec<&String> = expected.keys().chain(reader.0.keys()).collect();
         names.sort();
-        if let Some(name) = names.into_iter().find(|name| expected.get(*name) != reader.0.get(*name)) {
+        let of_before = |name: &str| name == LEVEL && !reader.0.contains_key(LEVEL);
+        let differs = |name: &&String| expected.get(*name) != reader.0.get(*name) && !of_before(name);
+        if let Some(name) = names.into_iter().find(differs) {
             return unreadable(format!("attribute {name} is not what was written with the entry"));
         }
     }
