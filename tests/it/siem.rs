@@ -121,7 +121,7 @@ async fn audit_3_wherever_the_queues_fail_nothing_is_lost_and_what_comes_twice_i
         let taken = outlet.taken();
         assert_eq!(uids(&taken.events), ids(&written, Level::Warning), "{taken_before}");
         assert_eq!(ids(&taken.alerts, Level::Info), ids(&written, Level::Critical), "{taken_before}");
-        let once = BTreeSet::from_iter(taken.events.iter().map(Value::to_string));
+        let once: BTreeSet<String> = taken.events.iter().map(Value::to_string).collect();
         assert_eq!(once.len(), 24, "an event that comes twice is the same event");
     }
 }
@@ -195,7 +195,7 @@ async fn ekey_2_an_emergency_is_critical_goes_to_the_siem_and_is_mailed_once_to_
     assert_eq!(entry.level, Level::Critical);
     let outlet = Arc::default();
     exporter(&fleet, &outlet).export(trail(&fleet).await).await.unwrap();
-    assert_eq!(outlet.taken().alerts, [entry.clone()]);
+    assert_eq!(outlet.taken().alerts, std::slice::from_ref(&entry));
     assert_eq!(uids(&outlet.taken().events), BTreeSet::from([entry.id.clone()]));
 
     let mailed_before = fleet.mailer.sent().len();

@@ -18,7 +18,7 @@ fn resources(kind: &str) -> BTreeMap<String, String> {
     for line in section.lines() {
         let is_name = line.len() > 2 && line.starts_with("  ") && line.as_bytes()[2].is_ascii_uppercase();
         if is_name {
-            name = line.trim().split(':').next().unwrap().to_owned();
+            line.trim().split(':').next().unwrap().clone_into(&mut name);
         }
         let text = all.entry(name.clone()).or_default();
         text.push_str(line);

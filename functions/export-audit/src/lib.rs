@@ -12,6 +12,7 @@ use domain::audit::verify::Found;
 use domain::messages::AlertMessage;
 use domain::siem::alert::{Alerted, Alerter};
 use domain::siem::{Exported, Exporter, Period};
+use domain::time::Clock;
 use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::Deserialize;
@@ -77,16 +78,14 @@ struct Change {
 
 /// Does what the event asks for.
 pub async fn handle(event: LambdaEvent<Event>, deps: &Deps) -> Result<Value, Error> {
-    let (deadline, exporter) = (batch::deadline(&event.context), &deps.exporter);
+    let (deadline, clock) = (batch::deadline(&event.context), deps.exporter.clock.as_ref());
     match event.payload {
         Event::Stream(stream) => {
             let found = stream.records.iter().map(|record| (deps.of_stream)(&record.dynamodb.new_image)).collect();
-            let exported = exporter.export(found).await?;
-            told(exporter, exported);
+            told(clock, deps.exporter.export(found).await?);
             Ok(Value::Null)
         }
         Event::Alerts(event) => {
-            let clock = exporter.clock.as_ref();
             let response = batch::run(event, |message| async move {
                 let outcome = match AlertMessage::parse(&message.body) {
                     Ok(message) => deps.alerter.tell(&message.entry).await,
@@ -102,16 +101,16 @@ pub async fn handle(event: LambdaEvent<Event>, deps: &Deps) -> Result<Value, Err
             Ok(serde_json::to_value(response.await)?)
         }
         Event::Replay(Replay { replay: Times { since, until, from } }) => {
-            let (exported, next) = exporter.replay(Period { since, until, from }, deadline).await?;
-            told(exporter, exported);
-            let Exported { events, alerts, set_aside } = exported;
+            let (done, next) = deps.exporter.replay(Period { since, until, from }, deadline).await?;
+            told(clock, done);
+            let Exported { events, alerts, set_aside } = done;
             // To go on, the event is sent again with `from`.
             Ok(json!({ "events": events, "alerts": alerts, "set_aside": set_aside, "from": next }))
         }
     }
 }
 
-fn told(exporter: &Exporter, exported: Exported) {
-    metrics::exported(exporter.clock.as_ref(), exported);
-    tracing::info!(?exported, "told of the audit trail");
+fn told(clock: &dyn Clock, done: Exported) {
+    metrics::exported(clock, done);
+    tracing::info!(?done, "told of the audit trail");
 }

@@ -18,7 +18,9 @@ pub async fn handle(event: LambdaEvent<SqsEvent>, planner: &Planner) -> Result<S
             if let Some(millis) = effective_millis {
                 metrics::emit(clock, "TimeToEffective", Unit::Milliseconds, millis, &job);
             }
-            closed.iter().for_each(|closed| metrics::job_ended(clock, closed));
+            if let Some(closed) = closed {
+                metrics::job_ended(clock, &closed);
+            }
         }
         Ok(())
     })
