@@ -14,12 +14,6 @@ pub fn stack() -> Stack {
     Stack::read(&var("BATCH_LOGOUT_STACK")).unwrap()
 }
 
-/// What the stack's functions have written to their log so far.
-pub fn functions_log() -> String {
-    let log = var("BATCH_LOGOUT_STACK").parent().unwrap().join("log").join("aws.log");
-    String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned()
-}
-
 /// A function's binary.
 pub fn binary(name: &str) -> PathBuf {
     let path = var("BATCH_LOGOUT_BIN_DIR").join(name);

@@ -4,17 +4,25 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use domain::time::{Clock as _, SystemClock};
 use http::Request;
+use http::request::Builder;
 use http_body_util::Full;
 use ops::stack::Stack;
 use ops::web::{Answer, Web};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::environment::root;
 
 /// Calls a service under the stack's root key.
 pub async fn call(stack: &Stack, service: &str, method: &str, path: &str, body: Vec<u8>) -> Answer {
+    send(stack, service, Request::builder().method(method).uri(path), body).await
+}
+
+async fn send(stack: &Stack, service: &str, request: Builder, body: Vec<u8>) -> Answer {
+    let asked = request.body(()).unwrap();
+    let (method, path) = (asked.method().clone(), asked.uri());
     let url = format!("{}{path}", stack.endpoint_url);
     let identity = Credentials::new(&stack.access_key_id, &stack.secret_access_key, None, None, "local stack").into();
     let params = v4::SigningParams::builder()
@@ -28,10 +36,11 @@ pub async fn call(stack: &Stack, service: &str, method: &str, path: &str, body: 
         .into();
     let host = stack.endpoint_url.trim_start_matches("http://");
     let headers = [("host", host)].into_iter();
-    let signable = SignableRequest::new(method, &url, headers, SignableBody::Bytes(&body)).unwrap();
+    let signable = SignableRequest::new(method.as_str(), &url, headers, SignableBody::Bytes(&body)).unwrap();
     let (instructions, _) = sign(signable, &params).unwrap().into_parts();
     let request = Request::builder().method(method).uri(&url).header("host", host);
     let mut request = request.body(Full::new(Bytes::from(body))).unwrap();
+    request.headers_mut().extend(asked.headers().clone());
     instructions.apply_to_request_http1x(&mut request);
     Web::default().send(request).await.unwrap()
 }
@@ -48,4 +57,17 @@ pub async fn invoke_with(stack: &Stack, function: &str, event: Vec<u8>) -> Value
     let failed = answer.headers.get("x-amz-function-error");
     assert!(answer.status.is_success() && failed.is_none(), "{function}: {} {}", answer.status, answer.json);
     answer.json
+}
+
+/// What a function has logged since then, however it was invoked.
+pub async fn logged(stack: &Stack, function: &str, since: DateTime<Utc>) -> Vec<String> {
+    let asked = json!({ "logGroupName": format!("/aws/lambda/{function}"), "startTime": since.timestamp_millis() });
+    let request = Request::builder()
+        .method("POST")
+        .uri("/")
+        .header("content-type", "application/x-amz-json-1.1")
+        .header("x-amz-target", "Logs_20140328.FilterLogEvents");
+    let found = send(stack, "logs", request, asked.to_string().into_bytes()).await.json;
+    let events = found["events"].as_array().unwrap_or_else(|| panic!("{found}"));
+    events.iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
 }

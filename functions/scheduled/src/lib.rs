@@ -179,7 +179,9 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             let outcome = deps.guard().await?;
             let concerns = deps.cache_service.setup().await?.concerns(deps.replicas);
             let concerns: Vec<String> = concerns.iter().map(ToString::to_string).collect();
-            concerns.iter().for_each(|concern| tracing::error!(concern, "the cache cannot be trusted as it is set up"));
+            for concern in &concerns {
+                tracing::error!(concern, "the cache cannot be trusted as it is set up");
+            }
             metrics::cache_not_safe(deps.clock.as_ref(), concerns.len());
             deps.alarm.cache_not_safe(&concerns).await?;
             Report::VerifyCache { outcome, concerns }

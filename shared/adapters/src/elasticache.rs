@@ -76,17 +76,13 @@ impl CacheService for ElastiCache {
         for name in group.member_clusters() {
             let node = self.node(name).await?;
             let parameters = node.cache_parameter_group();
-            let eviction_policy = match parameters.and_then(|group| group.cache_parameter_group_name()) {
-                None => None,
-                Some(group) => match policies.get(group) {
-                    Some(known) => known.clone(),
-                    None => {
-                        let policy = self.eviction_policy(group).await?;
-                        policies.insert(group.to_owned(), policy.clone());
-                        policy
-                    }
-                },
-            };
+            let mut eviction_policy = None;
+            if let Some(group) = parameters.and_then(|group| group.cache_parameter_group_name()) {
+                if !policies.contains_key(group) {
+                    policies.insert(group.to_owned(), self.eviction_policy(group).await?);
+                }
+                eviction_policy = policies.get(group).cloned().flatten();
+            }
             nodes.push(Node {
                 name: name.clone(),
                 status: node.cache_cluster_status().unwrap_or_default().to_owned(),

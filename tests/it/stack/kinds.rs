@@ -424,7 +424,7 @@ async fn scope_3_5_ekey_1_time_jobs_and_an_emergency_with_its_key_take_exactly_w
     assert!(time("effective_at") <= time("started_at").max(begun), "CUT-1: effective before any row is touched");
 
     let caller = admin("leaks", mint).await;
-    let (subject, text) = siem::alert(&caller, job["job_id"].as_str().unwrap()).await;
+    let (subject, text) = siem::alert(&caller, &[job["job_id"].as_str().unwrap(), "Authorised by"]).await;
     assert!(text.contains("Yes: every token"), "EKEY-2: {subject}: {text}");
     jobs.push(job);
     take_back(&caller, &jobs).await;
