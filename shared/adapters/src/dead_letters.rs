@@ -100,8 +100,9 @@ mod tests {
     #[tokio::test]
     async fn a_dead_letter_goes_back_to_its_own_queue_before_it_is_deleted_and_a_stray_one_stays() {
         let arn = "arn:aws:sqs:eu-central-1:1:chunks-high";
+        let from = json!({ "DeadLetterQueueSourceArn": arn });
         let letters = json!({ "Messages": [
-            { "MessageId": "1", "ReceiptHandle": "r1", "Body": "위험 🔑", "Attributes": { "DeadLetterQueueSourceArn": arn } },
+            { "MessageId": "1", "ReceiptHandle": "r1", "Body": "위험 🔑", "Attributes": from },
             { "MessageId": "2", "ReceiptHandle": "r2", "Body": "by hand", "Attributes": {} },
         ] });
         let answers = [
@@ -124,7 +125,8 @@ mod tests {
     #[tokio::test]
     async fn a_dead_letter_that_cannot_be_sent_is_not_deleted() {
         let arn = "arn:aws:sqs:eu-central-1:1:chunks";
-        let letter = json!({ "MessageId": "1", "ReceiptHandle": "r1", "Body": "x", "Attributes": { "DeadLetterQueueSourceArn": arn } });
+        let from = json!({ "DeadLetterQueueSourceArn": arn });
+        let letter = json!({ "MessageId": "1", "ReceiptHandle": "r1", "Body": "x", "Attributes": from });
         let (letters, address) =
             (json!({ "Messages": [letter] }).to_string(), json!({ "QueueUrl": "https://q/1/c" }).to_string());
         let refusal = r#"{"__type":"AccessDenied","message":"no"}"#;

@@ -1,7 +1,7 @@
 //! The security team's mail (`[AUDIT-3]`, `[EKEY-2]`): one for each critical entry.
 //!
-//! A missed alert is worse than a second one: a mail whose fate is not known is sent again. What comes again although it
-//! was sent, as the stream or the queue may deliver twice, is not.
+//! A missed alert is worse than a second one: a mail whose fate is not known is sent again. What comes again although
+//! it was sent, as the stream or the queue may deliver twice, is not.
 
 use std::sync::Arc;
 
