@@ -28,5 +28,6 @@ mod routes;
 mod selectors;
 mod sessions;
 mod siem;
+mod simulation;
 mod stack;
 mod template;

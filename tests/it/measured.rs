@@ -8,7 +8,7 @@ use domain::job::Job;
 use domain::plan::Planned;
 use domain::ports::{JobStore as _, NewJob, RecordStore as _};
 use domain::records::{Entity, GroupRecord, Record};
-use domain::settle::Settled;
+use domain::settle::{Settled, Try};
 use domain::testing::{Memory, contract};
 use domain::time::{Clock as _, from_millis};
 use tests::fleet::Fleet;
@@ -37,7 +37,7 @@ async fn run_5_a_job_that_its_last_chunk_makes_effective_is_measured_there() {
     assert_eq!(planned, Planned::Finished { effective_millis: None, closed: None });
     let mut closed = Vec::new();
     for chunk in fleet.queue.take_chunks() {
-        if let Settled::Through(ended) = fleet.settle(&chunk, false).await.unwrap() {
+        if let Settled::Through(ended) = fleet.settle(&chunk, Try::First).await.unwrap() {
             closed.extend(ended);
         }
     }

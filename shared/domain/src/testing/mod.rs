@@ -22,7 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub use heads::MemoryHeads;
 pub use issuer::{FakeIssuer, Habits};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
-pub use memory::{Memory, MemoryQueue};
+pub use memory::{Memory, MemoryQueue, ServerState};
 pub use outlet::{MemoryOutlet, Taken};
 pub use vault::MemoryVault;
 
