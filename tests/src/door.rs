@@ -209,7 +209,6 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
             clock: self.fleet.clock.clone(),
             ids: self.fleet.ids.clone(),
             limits: LIMITS,
-            security_team: None,
         };
         admin_api::router(admin_api::Deps::new(&self.fleet.store, self.callers(), outside), &[])
     }

@@ -17,14 +17,12 @@ async fn main() -> Result<(), lambda_http::Error> {
     let discovery = Arc::new(Discovery::new(&issuer, config::endpoints()?, Http::new(), clock.clone()));
     let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), None));
     let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?, clock.clone()));
-    let mail = config::mail()?;
-    let mailer = Arc::new(Ses::new(&aws, mail.from));
+    let mailer = Arc::new(Ses::new(&aws, config::mail_from()?));
     tokio::join!(store.warm_up(), cache.warm_up());
     let checker = Checker::new(cache.clone(), store.clone(), clock.clone(), limits);
     let verifier = Arc::new(JwtVerifier::with_discovery(issuer.clone(), discovery.clone()));
     let inspector = inspector(&issuer, &kinds, &discovery, verifier, store.clone(), checker, clock.clone());
     let callers = Callers { inspector, directory: store.clone(), clock: clock.clone() };
-    let (ids, security_team) = (Arc::new(SystemIds), mail.security_team);
-    let outside = Outside { cache, queue, vault, mailer, clock, ids, limits, security_team };
+    let outside = Outside { cache, queue, vault, mailer, clock, ids: Arc::new(SystemIds), limits };
     lambda_http::run(router(Deps::new(&store, callers, outside), &config::cors_origins())).await
 }

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, elasticache::ElastiCache, s3::S3Heads, sqs::Sqs};
-use domain::{accept::Acceptor, audit::Auditor, effect::Effector, estimate::Estimator};
+use domain::{accept::Acceptor, audit::Auditor, audit::alarm::Alarm, effect::Effector, estimate::Estimator};
 use domain::{redrive::Redriver, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 use lambda_runtime::service_fn;
@@ -25,9 +25,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let estimator = Estimator { directory: store.clone(), tokens: store.clone() };
     let acceptor = Acceptor { directory: store.clone(), estimator, effector, queue, auditor };
     let heads = Arc::new(S3Heads::new(&aws, config::audit_heads_bucket()?));
-    let audit = AuditKeeper::new(store.clone(), heads, clock.clone());
-    let clean_up = config::clean_up()?;
-    let denylist = store;
-    let deps = Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, clock, ids };
+    let alarm = Alarm { auditor: acceptor.auditor.clone(), jobs: store.clone() };
+    let audit = AuditKeeper::new(store.clone(), heads, alarm.clone());
+    let (clean_up, denylist) = (config::clean_up()?, store);
+    let deps =
+        Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, alarm, clock, ids };
     lambda_runtime::run(service_fn(|event| scheduled::handle(event, &deps))).await
 }

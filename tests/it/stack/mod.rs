@@ -9,6 +9,7 @@ mod kinds;
 mod notices;
 mod roles;
 mod schedules;
+mod siem;
 mod sign_in;
 mod slice;
 mod stores;
