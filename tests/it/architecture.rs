@@ -95,6 +95,18 @@ fn every_sample_event_is_what_its_function_takes() {
                     let request: authorizer::Request = serde_json::from_str(&text).unwrap();
                     assert!(request.authorization().is_some() && !request.method_arn().is_empty(), "{shown}");
                 }
+                "export-audit" => match serde_json::from_str::<export_audit::Event>(&text).unwrap() {
+                    export_audit::Event::Alerts(_) => bodies()
+                        .iter()
+                        .for_each(|body| assert!(domain::messages::AlertMessage::parse(body).is_ok(), "{shown}")),
+                    export_audit::Event::Stream(_) => {
+                        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+                        let found = adapters::dynamodb::audit::of_stream(&event["Records"][0]["dynamodb"]["NewImage"]);
+                        let whole = matches!(&found, domain::audit::verify::Found::Entry(sealed) if sealed.is_whole());
+                        assert!(whole, "{shown}: {found:?}");
+                    }
+                    export_audit::Event::Replay(_) => {}
+                },
                 "scheduled" => assert!(serde_json::from_str::<scheduled::Task>(&text).is_ok(), "{shown}"),
                 _ => {
                     let request: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -209,7 +209,6 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
             clock: self.fleet.clock.clone(),
             ids: self.fleet.ids.clone(),
             limits: LIMITS,
-            security_team: None,
             heads: self.fleet.heads.clone(),
             reports: self.fleet.reports.clone(),
             zone: domain::report::Zone::UTC,

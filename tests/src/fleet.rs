@@ -133,7 +133,6 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
             auditor: self.auditor(),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
-            security_team: Some("security-team@example.com".to_owned()),
         }
     }
 

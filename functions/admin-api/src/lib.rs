@@ -52,7 +52,7 @@ pub struct Deps {
     pub callers: Callers,
     /// Accepting jobs.
     pub acceptor: Acceptor,
-    /// Emergency keys and alerts.
+    /// Emergency keys.
     pub desk: EmergencyDesk,
     /// Stopping jobs.
     pub canceller: Canceller,
@@ -78,8 +78,6 @@ pub struct Outside {
     pub ids: Arc<dyn IdSource>,
     /// The verifiers' limits.
     pub limits: Limits,
-    /// Where alerts go.
-    pub security_team: Option<String>,
     /// What is published of the audit.
     pub heads: Arc<dyn HeadStore>,
     /// Where reports are kept.
@@ -101,7 +99,7 @@ impl<S> Tables for S where
 impl Deps {
     /// Puts the rules together over one store.
     pub fn new<S: Tables>(store: &Arc<S>, callers: Callers, outside: Outside) -> Self {
-        let Outside { cache, queue, vault, mailer, clock, ids, limits, security_team, heads, reports, zone } = outside;
+        let Outside { cache, queue, vault, mailer, clock, ids, limits, heads, reports, zone } = outside;
         let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids: ids.clone() };
         let desk = EmergencyDesk {
             keys: store.clone(),
@@ -111,7 +109,6 @@ impl Deps {
             auditor: auditor.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
-            security_team,
         };
         let acceptor = Acceptor {
             directory: store.clone(),

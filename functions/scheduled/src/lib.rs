@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::accept::Acceptor;
+use domain::audit::alarm::Alarm;
 use domain::audit::check::{AuditReader, DailyCheck, Examiner, Stage};
 use domain::audit::head::{HeadStore, Publisher};
 use domain::cache_service::CacheService;
@@ -42,8 +43,8 @@ pub struct Deps {
     pub replicas: u32,
     /// Looks after the audit.
     pub audit: AuditKeeper,
-    /// Reports.
-    pub report: MonthlyReport,
+    /// Writes down what somebody has to see at once.
+    pub alarm: Alarm,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Names of rebuilds.
@@ -52,26 +53,31 @@ pub struct Deps {
 
 impl Deps {
     async fn guard(&self) -> PortResult<Guarded> {
-        guard::guard(self.denylist.as_ref(), self.cache.as_ref(), self.clock.as_ref(), self.ids.as_ref()).await
+        let (store, cache, clock) = (self.denylist.as_ref(), self.cache.as_ref(), self.clock.as_ref());
+        let outcome = guard::guard(store, cache, clock, self.ids.as_ref()).await?;
+        metrics::cache_guarded(clock, &outcome);
+        Ok(outcome)
     }
 }
 
-/// Publishes the heads of the audit's chains, and checks them.
+/// Publishes the heads of the audit's chains, checks them, and reports what they hold.
 #[derive(Clone)]
 pub struct AuditKeeper {
     publisher: Publisher,
     check: DailyCheck,
+    report: MonthlyReport,
 }
 
 impl AuditKeeper {
     /// Of a trail and what is published of it. How far a check has come is kept among the jobs.
-    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, clock: Arc<dyn Clock>) -> Self
+    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, alarm: Alarm, report: MonthlyReport) -> Self
     where
         S: AuditReader + JobStore + 'static,
     {
+        let clock = alarm.auditor.clock.clone();
         let publisher = Publisher { trail: store.clone(), heads: heads.clone(), clock: clock.clone() };
-        let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, clock };
-        Self { publisher, check }
+        let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, alarm, clock };
+        Self { publisher, check, report }
     }
 }
 
@@ -183,13 +189,19 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
     let report = match &task {
         Task::Redrive => {
             let done = deps.redriver.redrive().await?;
+            metrics::redriven(deps.clock.as_ref(), &done);
             done.closed.iter().for_each(|closed| metrics::job_ended(deps.clock.as_ref(), closed));
             let closed = done.closed.len();
             Report::Redrive { looked_at: done.looked_at, plans: done.plans, chunks: done.chunks, closed }
         }
         Task::CacheGuard => {
             let outcome = deps.guard().await?;
-            metrics::cache_not_safe(deps.clock.as_ref(), usize::from(matches!(outcome, Guarded::Forgetful { .. })));
+            let concerns: Vec<String> = match &outcome {
+                Guarded::Forgetful { eviction_policy } => vec![format!("its eviction policy is {eviction_policy}")],
+                _ => Vec::new(),
+            };
+            metrics::cache_not_safe(deps.clock.as_ref(), concerns.len());
+            deps.alarm.cache_not_safe(&concerns).await?;
             Report::CacheGuard { outcome }
         }
         Task::VerifyCache => {
@@ -200,6 +212,7 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
                 tracing::error!(concern, "the cache cannot be trusted as it is set up");
             }
             metrics::cache_not_safe(deps.clock.as_ref(), concerns.len());
+            deps.alarm.cache_not_safe(&concerns).await?;
             Report::VerifyCache { outcome, concerns }
         }
         Task::RetireCutoffs => {
@@ -223,7 +236,7 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             Report::CheckAudit { through: stage == Stage::Through, entries, chains, defects }
         }
         Task::MonthlyReport { month } => {
-            let done = deps.report.run(month.as_deref(), batch::deadline(&event.context)).await?;
+            let done = deps.audit.report.run(month.as_deref(), batch::deadline(&event.context)).await?;
             metrics::auditors_told(deps.clock.as_ref(), &done.month.to_string(), done.mailed);
             let Mailed { sent, before, rejected, unknown, later } = done.mailed;
             Report::MonthlyReport {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use adapters::s3::{S3Heads, S3Reports};
 use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, elasticache::ElastiCache, ses::SesPost, sqs::Sqs};
-use domain::{accept::Acceptor, audit::Auditor, effect::Effector, estimate::Estimator};
+use domain::{accept::Acceptor, audit::Auditor, audit::alarm::Alarm, effect::Effector, estimate::Estimator};
 use domain::{redrive::Redriver, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 use lambda_runtime::service_fn;
@@ -26,13 +26,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let acceptor = Acceptor { directory: store.clone(), estimator, effector, queue, auditor };
     let heads = Arc::new(S3Heads::new(&aws, config::audit_heads_bucket()?));
     let reports = Arc::new(S3Reports::new(&aws, config::reports_bucket()?));
-    let mailer = Arc::new(SesPost::new(&aws, config::mail()?.from, None, clock.clone()));
-    let audit = AuditKeeper::new(store.clone(), heads.clone(), clock.clone());
-    let around = Around { heads, reports, mailer, clock: clock.clone() };
+    let mailer = Arc::new(SesPost::new(&aws, config::mail_from()?, None, clock.clone()));
+    let alarm = Alarm { auditor: acceptor.auditor.clone(), jobs: store.clone() };
+    let around = Around { heads: heads.clone(), reports, mailer, clock: clock.clone() };
     let report = MonthlyReport::new(&store, around, config::report_zone()?, config::auditors()?);
-    let clean_up = config::clean_up()?;
-    let denylist = store;
+    let audit = AuditKeeper::new(store.clone(), heads, alarm.clone(), report);
+    let (clean_up, denylist) = (config::clean_up()?, store);
     let deps =
-        Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, report, clock, ids };
+        Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, alarm, clock, ids };
     lambda_runtime::run(service_fn(|event| scheduled::handle(event, &deps))).await
 }

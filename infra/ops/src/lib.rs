@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod company;
 pub mod demo;
+pub mod dlq;
 pub mod failure;
 pub mod import;
 pub mod issuer;

@@ -9,7 +9,7 @@ use domain::time::{Clock as _, SystemClock};
 use ops::failure::Result;
 use ops::stack::Stack;
 use ops::web::Web;
-use ops::{audit, demo, import, issuer, load};
+use ops::{audit, demo, dlq, import, issuer, load};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -46,6 +46,13 @@ enum Command {
         #[command(subcommand)]
         what: AuditCommand,
     },
+    /// Look at dead letters, or send them back.
+    Dlq {
+        #[command(flatten)]
+        at: Where,
+        #[command(subcommand)]
+        what: DlqCommand,
+    },
     /// Import records from NDJSON, one per line.
     Import {
         #[command(flatten)]
@@ -64,6 +71,17 @@ enum AuditCommand {
     Verify,
 }
 
+#[derive(Subcommand)]
+enum DlqCommand {
+    /// How many dead letters there are, by queue.
+    List,
+    /// Send a queue's dead letters back to the queues they came from.
+    Redrive {
+        /// The queue, as `list` names it.
+        queue: String,
+    },
+}
+
 async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::LoadCompany(Where { stack: path }) => {
@@ -76,6 +94,10 @@ async fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Command::Audit { at, what: AuditCommand::Verify } => audit::verify(&Stack::read(&at.stack)?).await,
+        Command::Dlq { at, what: DlqCommand::List } => dlq::list(&Stack::read(&at.stack)?).await,
+        Command::Dlq { at, what: DlqCommand::Redrive { queue } } => {
+            dlq::redrive(&Stack::read(&at.stack)?, &queue).await.map(drop)
+        }
         Command::Import { at, file, max_sign_in_age } => {
             import::import(&Stack::read(&at.stack)?, &file, Limits { max_sign_in_age }).await.map(|_| ())
         }

@@ -1,5 +1,6 @@
 //! A running stack, as `stack.json` describes it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct Stack {
     pub reports_bucket: String,
     /// The function that does the scheduled work.
     pub scheduled: String,
+    /// The function that tells others of the audit trail.
+    pub export_audit: String,
     /// The queues' URLs.
     pub queues: Queues,
     /// `iss` of the issuer.
@@ -92,6 +95,13 @@ pub struct Queues {
     pub mail_event: String,
     /// Records from elsewhere.
     pub ingest: String,
+    /// Events for the SIEM.
+    pub siem: String,
+    /// Alerts for the security team.
+    pub alert: String,
+    /// What the others' workers gave up, by names such as `chunk_dlq`.
+    #[serde(flatten)]
+    pub dead_letters: BTreeMap<String, String>,
 }
 
 /// Somebody who can sign in.

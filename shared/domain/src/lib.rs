@@ -49,6 +49,7 @@ pub mod selector;
 pub mod session;
 pub mod settings;
 pub mod settle;
+pub mod siem;
 pub mod sign_in;
 pub mod sign_out;
 pub mod source;

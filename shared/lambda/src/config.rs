@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use domain::decision::Limits;
 use domain::report::Zone;
-use domain::settings::{
-    Auditor, AuthorityKind, Cache, CleanUp, Endpoints, Issuer, Mail, Queues, SessionLimits, Tables,
-};
+use domain::settings::{Auditor, AuthorityKind, Cache, CleanUp, Endpoints, Issuer, Outlets, Queues};
+use domain::settings::{SecurityTeam, SessionLimits, Tables};
 use http::Uri;
 
 /// A variable is missing or wrong. The function refuses to start.
@@ -83,9 +82,24 @@ pub fn configuration_set() -> Option<String> {
     var("MAIL_CONFIGURATION_SET")
 }
 
-/// Mail: `MAIL_FROM`, and `SECURITY_TEAM_EMAIL` if anybody is told of emergencies.
-pub fn mail() -> Result<Mail, ConfigError> {
-    Ok(Mail { from: required("MAIL_FROM")?, security_team: var("SECURITY_TEAM_EMAIL") })
+/// Who sends mail: `MAIL_FROM`.
+pub fn mail_from() -> Result<String, ConfigError> {
+    required("MAIL_FROM")
+}
+
+/// Who is told of everything critical: `SECURITY_TEAM_EMAIL`, in the language of `SECURITY_TEAM_LOCALE`; nobody by
+/// default.
+pub fn security_team() -> Option<SecurityTeam> {
+    var("SECURITY_TEAM_EMAIL").map(|address| SecurityTeam { address, locale: var("SECURITY_TEAM_LOCALE") })
+}
+
+/// Where the audit's entries go: `SIEM_QUEUE_URL`, `ALERT_QUEUE_URL`, `EXPORT_DEAD_LETTERS_URL`.
+pub fn outlets() -> Result<Outlets, ConfigError> {
+    Ok(Outlets {
+        siem: required("SIEM_QUEUE_URL")?,
+        alerts: required("ALERT_QUEUE_URL")?,
+        dead_letters: required("EXPORT_DEAD_LETTERS_URL")?,
+    })
 }
 
 /// Which secret in Secrets Manager is ours: `APP_SECRET_ID`, its ARN or name.

@@ -5,14 +5,41 @@
 use serde_json::json;
 
 use domain::close::Closed;
+use domain::guard::Guarded;
 use domain::ids::JobId;
 use domain::notify::{Delivery, Round};
+use domain::redrive::Redriven;
 use domain::report::Mailed;
+use domain::siem::Exported;
 use domain::time::Clock;
 
 use crate::config;
 
 const NAMESPACE: &str = "BatchLogout";
+
+/// All metrics that are written. A test holds them to the alarms and the dashboard of `template.yaml`.
+pub const NAMES: [&str; 20] = [
+    "AlertsFailed",
+    "AlertsSent",
+    "AuditBroken",
+    "AuthorizerUnavailable",
+    "CacheComplete",
+    "CacheEntriesRebuilt",
+    "CacheNotSafe",
+    "DegradedChecks",
+    "EventsExported",
+    "EventsSetAside",
+    "MailFailed",
+    "MailReturned",
+    "MailSent",
+    "MailStalled",
+    "MailUnknown",
+    "OpenJobs",
+    "StuckJobs",
+    "TimeToEffective",
+    "TimeToSettled",
+    "TokensRevoked",
+];
 
 /// What a number counts.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +61,7 @@ impl Unit {
 
 /// Writes one data point. Ids are properties, never dimensions: every dimension value is a metric of its own.
 pub fn emit(clock: &dyn Clock, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) {
+    debug_assert!(NAMES.contains(&name), "{name} is not among the metrics");
     println!("{}", line(clock.now().timestamp_millis(), &config::service(), name, unit, value, properties));
 }
 
@@ -41,6 +69,9 @@ pub fn emit(clock: &dyn Clock, name: &str, unit: Unit, value: u64, properties: &
 pub fn job_ended(clock: &dyn Clock, closed: &Closed) {
     let job = [("job_id", closed.id.as_str())];
     emit(clock, "TimeToSettled", Unit::Milliseconds, closed.settled_millis, &job);
+    if let Some(millis) = closed.effective_millis {
+        emit(clock, "TimeToEffective", Unit::Milliseconds, millis, &job);
+    }
     emit(clock, "TokensRevoked", Unit::Count, closed.tokens_revoked, &job);
 }
 
@@ -88,6 +119,32 @@ pub fn cache_not_safe(clock: &dyn Clock, concerns: usize) {
 /// Writes how many places of the audit trail were found to be tampered with.
 pub fn audit_broken(clock: &dyn Clock, places: usize) {
     emit(clock, "AuditBroken", Unit::Count, places as u64, &[]);
+}
+
+/// Writes how many entries of the audit trail others were told of.
+pub fn exported(clock: &dyn Clock, exported: Exported) {
+    emit(clock, "EventsExported", Unit::Count, exported.events as u64, &[]);
+    emit(clock, "EventsSetAside", Unit::Count, exported.set_aside as u64, &[]);
+}
+
+/// Writes whether the security team's mail was sent, or could not be.
+pub fn alerted(clock: &dyn Clock, sent: bool, failed: bool) {
+    emit(clock, "AlertsSent", Unit::Count, u64::from(sent), &[]);
+    emit(clock, "AlertsFailed", Unit::Count, u64::from(failed), &[]);
+}
+
+/// Writes how many jobs are open, and how many of them had to be given a push.
+pub fn redriven(clock: &dyn Clock, redriven: &Redriven) {
+    emit(clock, "OpenJobs", Unit::Count, redriven.looked_at as u64, &[]);
+    emit(clock, "StuckJobs", Unit::Count, redriven.stuck as u64, &[]);
+}
+
+/// Writes whether the cache was found complete, and what a rebuild wrote.
+pub fn cache_guarded(clock: &dyn Clock, guarded: &Guarded) {
+    emit(clock, "CacheComplete", Unit::Count, u64::from(*guarded == Guarded::Complete), &[]);
+    if let Guarded::Rebuilt { entries } = guarded {
+        emit(clock, "CacheEntriesRebuilt", Unit::Count, *entries, &[]);
+    }
 }
 
 fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) -> serde_json::Value {

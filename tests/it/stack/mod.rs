@@ -10,6 +10,7 @@ mod notices;
 mod report;
 mod roles;
 mod schedules;
+mod siem;
 mod sign_in;
 mod slice;
 mod stores;

@@ -6,6 +6,7 @@
 //! How to add a notice: give [`Notice`] a variant and let the compiler lead you through the matches, write its four
 //! templates, and add it to `mails` in the tests below.
 
+mod event;
 mod logout;
 mod page;
 mod reason;
@@ -14,6 +15,7 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::audit::Action;
 use crate::conditions::JobType;
 use crate::directory::Actor;
 use crate::ids::JobId;
@@ -21,11 +23,14 @@ use crate::mail::{Mail, one_line};
 use crate::report::{Report, number};
 use logout::{Form, Logout};
 pub use page::Language;
-use page::{EmergencyKey, MonthlyReport, Page, SecurityAlert};
+use page::{EmergencyKey, MonthlyReport, Page, SecurityAlert, SecurityEvent};
 pub use reason::{CleanReason, clean, name_key};
 
 /// For how long an emergency key is valid.
 pub const EMERGENCY_KEY_LIFETIME: TimeDelta = TimeDelta::minutes(5);
+
+/// Characters of a detail that a mail shows.
+const DETAIL_CHARS: usize = 1_000;
 
 /// Something to tell somebody.
 #[derive(Clone, Copy)]
@@ -53,6 +58,21 @@ pub enum Notice<'a> {
         at: DateTime<Utc>,
         /// Whether every verifier refuses what it covers.
         effective: bool,
+    },
+    /// To the security team: anything else that is critical.
+    SecurityEvent {
+        /// What happened.
+        action: Action,
+        /// The audit's entry about it.
+        entry: &'a str,
+        /// The job it is about.
+        job: Option<&'a JobId>,
+        /// Who did it.
+        actor: &'a Actor,
+        /// When.
+        at: DateTime<Utc>,
+        /// What else the entry says.
+        details: &'a [(String, String)],
     },
     /// To a user whose sign-ins a job ended.
     Logout {
@@ -86,6 +106,10 @@ impl fmt::Debug for Notice<'_> {
             Self::SecurityAlert { job, at, effective, .. } => {
                 let mut shown = f.debug_struct("SecurityAlert");
                 shown.field("job", job).field("at", at).field("effective", effective).finish_non_exhaustive()
+            }
+            Self::SecurityEvent { action, entry, at, .. } => {
+                let mut shown = f.debug_struct("SecurityEvent");
+                shown.field("action", action).field("entry", entry).field("at", at).finish_non_exhaustive()
             }
             Self::Logout { kind, job, at, .. } => {
                 let mut shown = f.debug_struct("Logout");
@@ -135,6 +159,26 @@ impl Notice<'_> {
                 let (text, html) = match language {
                     Language::English => (Page::SecurityAlertTextEn { it }, Page::SecurityAlertHtmlEn { it }),
                     Language::Korean => (Page::SecurityAlertTextKo { it }, Page::SecurityAlertHtmlKo { it }),
+                };
+                (text.written(), html.written())
+            }
+            Self::SecurityEvent { action, entry, job, actor, at, details } => {
+                let it = &SecurityEvent {
+                    lang: language.tag(),
+                    subject,
+                    what: event::what(action, language),
+                    at: language.moment(at),
+                    actor_name: known(actor.name.as_deref()),
+                    actor_email: known(actor.email.as_deref()),
+                    actor_id: one_line(actor.id.as_str()),
+                    job: job.map(|job| one_line(job.as_str())),
+                    entry: one_line(entry),
+                    details: details.iter().map(|(name, value)| (one_line(name), shortened(value))).collect(),
+                    advice: event::advice(action, language),
+                };
+                let (text, html) = match language {
+                    Language::English => (Page::SecurityEventTextEn { it }, Page::SecurityEventHtmlEn { it }),
+                    Language::Korean => (Page::SecurityEventTextKo { it }, Page::SecurityEventHtmlKo { it }),
                 };
                 (text.written(), html.written())
             }
@@ -188,6 +232,12 @@ impl Notice<'_> {
             (Self::SecurityAlert { job, .. }, Language::Korean) => {
                 format!("[보안 알림] 긴급 로그아웃이 시작되었습니다 ({job})")
             }
+            (Self::SecurityEvent { action, .. }, Language::English) => {
+                format!("Security alert: {}", event::what(*action, language))
+            }
+            (Self::SecurityEvent { action, .. }, Language::Korean) => {
+                format!("[보안 알림] {}", event::what(*action, language))
+            }
             (Self::Logout { kind, .. }, _) => logout::subject(*kind, language).to_owned(),
             (Self::MonthlyReport { report }, Language::English) => {
                 format!("Batch logout report of {}", report.month_in(language))
@@ -202,6 +252,15 @@ impl Notice<'_> {
 /// What is known, as a single line.
 fn known(value: Option<&str>) -> Option<String> {
     value.map(one_line).filter(|line| !line.is_empty())
+}
+
+/// As a single line that a mail can hold.
+fn shortened(value: &str) -> String {
+    let line = one_line(value);
+    match line.char_indices().nth(DETAIL_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 #[cfg(test)]
@@ -238,17 +297,23 @@ mod tests {
             alert(known, true),
             alert(unknown, false),
         ];
+        let details = [(text.to_owned(), text.to_owned()), ("users".to_owned(), text.to_owned())];
+        let event = |job, actor, details| Notice::SecurityEvent {
+            action: Action::AuditChainBroken,
+            entry: text,
+            job,
+            actor,
+            at: at(),
+            details,
+        };
+        let events = [event(Some(job), known, &details[..]), event(None, unknown, &[])];
         let (reason, empty) = (CleanReason::untouched(text), CleanReason::untouched(""));
         let logouts = JobType::ALL.into_iter().flat_map(|kind| {
             let full = Notice::Logout { kind, job, name: Some(text), client: Some(text), reason: &reason, at: at() };
             [full, Notice::Logout { kind, job, name: None, client: None, reason: &empty, at: at() }]
         });
-        notices
-            .into_iter()
-            .chain(logouts)
-            .chain([Notice::MonthlyReport { report }])
-            .map(|notice| notice.mail(text, Some(locale)))
-            .collect()
+        let notices = notices.into_iter().chain(events).chain(logouts).chain([Notice::MonthlyReport { report }]);
+        notices.map(|notice| notice.mail(text, Some(locale))).collect()
     }
 
     /// The markup alone: from each `<` to the next `>`.
@@ -311,6 +376,29 @@ mod tests {
                 assert!(later.contains(no) && !later.contains(yes), "{later}");
                 assert_eq!(later.matches(unknown).count(), 2, "{later}");
             }
+        }
+    }
+
+    #[test]
+    fn audit_3_an_alert_says_what_happened_when_by_whom_and_what_to_do_whatever_it_is() {
+        let actor = Actor { id: UserId::parse("u-7").unwrap(), email: None, name: Some("이둘".to_owned()) };
+        let job = JobId::parse("3f0c").unwrap();
+        let details = [("places".to_owned(), "3".to_owned()), ("long".to_owned(), "긴 ".repeat(5_000))];
+        for (locale, time) in [("en", "1 November 2026, 09:05:07 UTC"), ("ko", "2026년 11월 1일 09:05:07(UTC)")] {
+            let mut subjects = std::collections::BTreeSet::new();
+            for action in Action::ALL {
+                let (job, details) = (Some(&job), &details[..]);
+                let notice = Notice::SecurityEvent { action, entry: "e-1", job, actor: &actor, at: at(), details };
+                let mail = notice.mail("security@example.com", Some(locale));
+                for body in [&mail.text, &mail.html] {
+                    for wanted in ["3f0c", "u-7", "이둘", "e-1", "places", time] {
+                        assert!(body.contains(wanted), "{wanted} is missing: {body}");
+                    }
+                    assert!(body.chars().count() < 4_000 && body.contains('…'), "too long a detail is cut off");
+                }
+                subjects.insert(mail.subject);
+            }
+            assert_eq!(subjects.len(), Action::ALL.len(), "each has a subject of its own");
         }
     }
 

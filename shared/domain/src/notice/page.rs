@@ -84,6 +84,21 @@ pub(super) struct MonthlyReport<'a> {
     pub(super) name: String,
 }
 
+/// What is written into the alert about any other critical entry.
+pub(super) struct SecurityEvent<'a> {
+    pub(super) lang: &'static str,
+    pub(super) subject: &'a str,
+    pub(super) what: &'static str,
+    pub(super) at: String,
+    pub(super) actor_name: Option<String>,
+    pub(super) actor_email: Option<String>,
+    pub(super) actor_id: String,
+    pub(super) job: Option<String>,
+    pub(super) entry: String,
+    pub(super) details: Vec<(String, String)>,
+    pub(super) advice: &'static str,
+}
+
 /// One template.
 #[derive(Template)]
 pub(super) enum Page<'a> {
@@ -111,6 +126,14 @@ pub(super) enum Page<'a> {
     MonthlyReportTextKo { it: &'a MonthlyReport<'a> },
     #[template(path = "notice/monthly_report.ko.html")]
     MonthlyReportHtmlKo { it: &'a MonthlyReport<'a> },
+    #[template(path = "notice/security_event.en.txt")]
+    SecurityEventTextEn { it: &'a SecurityEvent<'a> },
+    #[template(path = "notice/security_event.en.html")]
+    SecurityEventHtmlEn { it: &'a SecurityEvent<'a> },
+    #[template(path = "notice/security_event.ko.txt")]
+    SecurityEventTextKo { it: &'a SecurityEvent<'a> },
+    #[template(path = "notice/security_event.ko.html")]
+    SecurityEventHtmlKo { it: &'a SecurityEvent<'a> },
 }
 
 impl Page<'_> {

@@ -230,6 +230,8 @@ impl Slice {
             (action @ (Action::PermissionDenied | Action::RateLimited | Action::EmergencyKeyVerificationFailed), _) => {
                 self.rest.push((action, entry.actor));
             }
+            // What the scheduled work found is in the alarms; here it is an entry like others.
+            (Action::AuditChainBroken | Action::CacheNotSafe, _) => {}
             // An end or a beginning of no job.
             (
                 Action::BatchLogoutInitiated

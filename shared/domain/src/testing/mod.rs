@@ -7,6 +7,8 @@ mod heads;
 mod issuer;
 mod mailer;
 mod memory;
+pub mod ocsf;
+mod outlet;
 mod reports;
 mod signing_in;
 mod telling;
@@ -22,6 +24,7 @@ pub use heads::MemoryHeads;
 pub use issuer::{FakeIssuer, Habits};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
 pub use memory::{Memory, MemoryQueue, ServerState};
+pub use outlet::{MemoryOutlet, Taken};
 pub use reports::MemoryReports;
 pub use vault::MemoryVault;
 
