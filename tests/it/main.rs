@@ -20,6 +20,7 @@ mod notices;
 mod planner_memory;
 mod redis_faults;
 mod refresh_race;
+mod report;
 mod rfc_6749;
 mod rfc_6750;
 mod rfc_7009;

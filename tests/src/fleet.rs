@@ -6,6 +6,7 @@ use adapters::denylist::RedisDenylist;
 use adapters::dynamodb::Dynamo;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::accept::Acceptor;
+use domain::audit::check::AuditReader;
 use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
 use domain::check::Checker;
@@ -25,7 +26,9 @@ use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, RecordSto
 use domain::redrive::Redriver;
 use domain::settle::{Settled, Settler, Try};
 use domain::sign_out::SignOuts;
-use domain::testing::{Memory, MemoryMailer, MemoryQueue, MemoryVault, SeededIds, TestClock};
+use domain::testing::{
+    Memory, MemoryHeads, MemoryMailer, MemoryQueue, MemoryReports, MemoryVault, SeededIds, TestClock,
+};
 use domain::time::Clock as _;
 
 /// The limits used in tests.
@@ -42,6 +45,7 @@ pub trait AllPorts:
     + KeyStore
     + DenylistStore
     + AuditLog
+    + AuditReader
     + JobTrail
     + 'static
 {
@@ -66,6 +70,10 @@ pub struct Fleet<S, C> {
     pub mailer: Arc<MemoryMailer>,
     /// Keyed hashes and seals.
     pub vault: Arc<MemoryVault>,
+    /// What is published of the audit.
+    pub heads: Arc<MemoryHeads>,
+    /// Monthly reports.
+    pub reports: Arc<MemoryReports>,
 }
 
 impl Fleet<Memory, Memory> {
@@ -83,7 +91,8 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
     pub fn over(store: Arc<S>, cache: Arc<C>, now: DateTime<Utc>) -> Self {
         let (queue, clock) = (Arc::new(MemoryQueue::default()), Arc::new(TestClock::at(now)));
         let (mailer, vault) = (Arc::default(), Arc::default());
-        Self { store, cache, queue, clock, ids: Arc::new(SeededIds::new(1 << 32)), mailer, vault }
+        let (ids, heads, reports) = (Arc::new(SeededIds::new(1 << 32)), Arc::default(), Arc::default());
+        Self { store, cache, queue, clock, ids, mailer, vault, heads, reports }
     }
 
     /// Making jobs effective.

@@ -72,6 +72,7 @@ pub fn variables(endpoint: &str) -> HashMap<String, String> {
         ("DENYLIST_TABLE", &tables.denylist),
         ("AUDIT_TABLE", &tables.audit),
         ("AUDIT_HEADS_BUCKET", "audit-heads"),
+        ("REPORTS_BUCKET", "reports"),
         ("APP_SECRET_ID", "app-secret"),
         ("CACHE_ID", "cache"),
         ("MAIL_FROM", "no-reply@example.com"),

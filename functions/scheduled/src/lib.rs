@@ -1,7 +1,10 @@
 //! Scheduled work (spec §12). Each task can also be started by hand with an event from `events/scheduled/`.
 
+mod report;
+
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::accept::Acceptor;
 use domain::audit::alarm::Alarm;
 use domain::audit::check::{AuditReader, DailyCheck, Examiner, Stage};
@@ -10,6 +13,7 @@ use domain::cache_service::CacheService;
 use domain::guard::{self, Guarded};
 use domain::ports::{DenylistCache, DenylistStore, JobStore, PortResult};
 use domain::redrive::Redriver;
+use domain::report::Mailed;
 use domain::retire;
 use domain::settings::CleanUp;
 use domain::source::IdSource;
@@ -17,6 +21,8 @@ use domain::time::Clock;
 use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::{Deserialize, Serialize};
+
+pub use report::{Around, MonthlyReport};
 
 /// What the tasks need.
 #[derive(Clone)]
@@ -54,28 +60,29 @@ impl Deps {
     }
 }
 
-/// Publishes the heads of the audit's chains, and checks them.
+/// Publishes the heads of the audit's chains, checks them, and reports what they hold.
 #[derive(Clone)]
 pub struct AuditKeeper {
     publisher: Publisher,
     check: DailyCheck,
+    report: MonthlyReport,
 }
 
 impl AuditKeeper {
     /// Of a trail and what is published of it. How far a check has come is kept among the jobs.
-    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, alarm: Alarm) -> Self
+    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, alarm: Alarm, report: MonthlyReport) -> Self
     where
         S: AuditReader + JobStore + 'static,
     {
         let clock = alarm.auditor.clock.clone();
         let publisher = Publisher { trail: store.clone(), heads: heads.clone(), clock: clock.clone() };
         let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, alarm, clock };
-        Self { publisher, check }
+        Self { publisher, check, report }
     }
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Task {
     /// Every minute: jobs written but not started, chunks that died, jobs that can be closed.
@@ -92,6 +99,12 @@ pub enum Task {
     PublishAuditHeads,
     /// Every hour until the day's is through: check the audit's chains.
     CheckAudit,
+    /// Every month, in as many runs as it takes: make the report and tell the auditors.
+    MonthlyReport {
+        /// Which month, such as `2026-11`; by default the last one that is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        month: Option<String>,
+    },
 }
 
 /// What was done, for whoever started it by hand.
@@ -149,6 +162,22 @@ pub enum Report {
         /// What is wrong, and where; the log names all of it.
         defects: Vec<String>,
     },
+    /// Of the monthly report.
+    MonthlyReport {
+        /// The month.
+        month: String,
+        /// Up to when the month is read, unless the report is made.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        read_until: Option<DateTime<Utc>>,
+        /// Auditors who were mailed in this run.
+        mailed: usize,
+        /// Auditors whose mail was claimed by an earlier run.
+        mailed_before: usize,
+        /// Auditors whose mail was refused, or perhaps not sent; the log says why.
+        not_mailed: usize,
+        /// Auditors who are mailed by the next run.
+        to_be_mailed: usize,
+    },
 }
 
 /// Defects named in a report.
@@ -157,7 +186,7 @@ const NAMED: usize = 20;
 /// Does one task.
 pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Error> {
     let task = event.payload;
-    let report = match task {
+    let report = match &task {
         Task::Redrive => {
             let done = deps.redriver.redrive().await?;
             metrics::redriven(deps.clock.as_ref(), &done);
@@ -205,6 +234,19 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             let defects = verdict.defects.iter().take(NAMED).map(ToString::to_string).collect();
             let (entries, chains) = (verdict.entries, verdict.chains);
             Report::CheckAudit { through: stage == Stage::Through, entries, chains, defects }
+        }
+        Task::MonthlyReport { month } => {
+            let done = deps.audit.report.run(month.as_deref(), batch::deadline(&event.context)).await?;
+            metrics::auditors_told(deps.clock.as_ref(), &done.month.to_string(), done.mailed);
+            let Mailed { sent, before, rejected, unknown, later } = done.mailed;
+            Report::MonthlyReport {
+                month: done.month.to_string(),
+                read_until: done.read_until,
+                mailed: sent,
+                mailed_before: before,
+                not_mailed: rejected + unknown,
+                to_be_mailed: later,
+            }
         }
     };
     tracing::info!(?task, ?report, "scheduled task done");

@@ -37,6 +37,8 @@ pub struct Stack {
     pub tables: TableNames,
     /// The bucket of the audit's published heads.
     pub audit_heads_bucket: String,
+    /// The bucket of the monthly reports.
+    pub reports_bucket: String,
     /// The function that does the scheduled work.
     pub scheduled: String,
     /// The function that tells others of the audit trail.

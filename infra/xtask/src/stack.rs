@@ -246,6 +246,7 @@ fn describe(settings: &Settings, state: &State) -> Result<()> {
             "audit": text("AuditTable"),
         },
         "audit_heads_bucket": text("AuditHeadsBucket"),
+        "reports_bucket": text("ReportsBucket"),
         "scheduled": text("ScheduledFunctionName"),
         "export_audit": text("ExportAuditFunctionName"),
         "queues": {

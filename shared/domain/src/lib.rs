@@ -43,6 +43,7 @@ pub mod ports;
 pub mod rate;
 pub mod records;
 pub mod redrive;
+pub mod report;
 pub mod retire;
 pub mod selector;
 pub mod session;

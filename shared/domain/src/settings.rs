@@ -140,3 +140,12 @@ impl fmt::Debug for Cache {
         f.debug_struct("Cache").field("replicas", &self.replicas).field("budget", &self.budget).finish_non_exhaustive()
     }
 }
+
+/// Somebody who is told of every monthly report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auditor {
+    /// The address.
+    pub address: String,
+    /// Language of the mail, as a BCP 47 tag.
+    pub locale: Option<String>,
+}

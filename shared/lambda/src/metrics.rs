@@ -9,6 +9,7 @@ use domain::guard::Guarded;
 use domain::ids::JobId;
 use domain::notify::{Delivery, Round};
 use domain::redrive::Redriven;
+use domain::report::Mailed;
 use domain::siem::Exported;
 use domain::time::Clock;
 
@@ -93,6 +94,16 @@ fn told(round: &Round) -> [(&'static str, u64); 4] {
         ("MailUnknown", counted.unknown),
         ("MailStalled", u64::from(round.stalled)),
     ]
+}
+
+/// Writes how many auditors were told of a report and how many could not be.
+pub fn auditors_told(clock: &dyn Clock, month: &str, mailed: Mailed) {
+    let Mailed { sent, rejected, unknown, .. } = mailed;
+    for (name, value) in [("MailSent", sent), ("MailFailed", rejected), ("MailUnknown", unknown)] {
+        if value > 0 {
+            emit(clock, name, Unit::Count, value as u64, &[("report", month)]);
+        }
+    }
 }
 
 /// Writes that a mail did not arrive as it should.

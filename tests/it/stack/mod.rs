@@ -7,6 +7,7 @@ mod cache;
 mod fuzz;
 mod kinds;
 mod notices;
+mod report;
 mod roles;
 mod schedules;
 mod siem;

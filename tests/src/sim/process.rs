@@ -96,6 +96,8 @@ fn by_rail(world: &World, weather: &Arc<Weather>) -> Fleet<Rail<Memory>, Rail<Me
         ids: fleet.ids.clone(),
         mailer: fleet.mailer.clone(),
         vault: fleet.vault.clone(),
+        heads: fleet.heads.clone(),
+        reports: fleet.reports.clone(),
     }
 }
 

@@ -20,8 +20,10 @@ use crate::conditions::JobType;
 use crate::directory::Actor;
 use crate::ids::JobId;
 use crate::mail::{Mail, one_line};
+use crate::report::{Report, number};
 use logout::{Form, Logout};
-use page::{EmergencyKey, Language, Page, SecurityAlert, SecurityEvent};
+pub use page::Language;
+use page::{EmergencyKey, MonthlyReport, Page, SecurityAlert, SecurityEvent};
 pub use reason::{CleanReason, clean, name_key};
 
 /// For how long an emergency key is valid.
@@ -87,6 +89,11 @@ pub enum Notice<'a> {
         /// From when on the sign-ins were refused.
         at: DateTime<Utc>,
     },
+    /// To an auditor: a month's report is there. Its main numbers, and nobody's name.
+    MonthlyReport {
+        /// The report.
+        report: &'a Report,
+    },
 }
 
 impl fmt::Debug for Notice<'_> {
@@ -107,6 +114,9 @@ impl fmt::Debug for Notice<'_> {
             Self::Logout { kind, job, at, .. } => {
                 let mut shown = f.debug_struct("Logout");
                 shown.field("kind", kind).field("job", job).field("at", at).finish_non_exhaustive()
+            }
+            Self::MonthlyReport { report } => {
+                f.debug_struct("MonthlyReport").field("month", &report.month).finish_non_exhaustive()
             }
         }
     }
@@ -184,6 +194,29 @@ impl Notice<'_> {
                 };
                 (it.written(kind, language, Form::Text), it.written(kind, language, Form::Html))
             }
+            Self::MonthlyReport { report } => {
+                let totals = &report.totals;
+                let it = &MonthlyReport {
+                    lang: language.tag(),
+                    subject,
+                    month: one_line(&report.month_in(language)),
+                    jobs: number(totals.jobs),
+                    dry_runs: number(totals.dry_runs),
+                    affected_users: number(totals.affected_users),
+                    tokens: number(totals.access_tokens + totals.refresh_tokens),
+                    emergencies: number(totals.emergencies),
+                    failed: number(totals.failed),
+                    refused: number(report.refused()),
+                    findings: number(report.findings()),
+                    is_suspicious: report.findings() > 0,
+                    name: one_line(&report.month),
+                };
+                let (text, html) = match language {
+                    Language::English => (Page::MonthlyReportTextEn { it }, Page::MonthlyReportHtmlEn { it }),
+                    Language::Korean => (Page::MonthlyReportTextKo { it }, Page::MonthlyReportHtmlKo { it }),
+                };
+                (text.written(), html.written())
+            }
         };
         Mail::new(to, subject, text, html)
     }
@@ -206,6 +239,12 @@ impl Notice<'_> {
                 format!("[보안 알림] {}", event::what(*action, language))
             }
             (Self::Logout { kind, .. }, _) => logout::subject(*kind, language).to_owned(),
+            (Self::MonthlyReport { report }, Language::English) => {
+                format!("Batch logout report of {}", report.month_in(language))
+            }
+            (Self::MonthlyReport { report }, Language::Korean) => {
+                format!("{} 일괄 로그아웃 보고서", report.month_in(language))
+            }
         }
     }
 }
@@ -243,6 +282,7 @@ mod tests {
         let id = UserId::parse(one_line(text)).unwrap();
         let known = &Actor { id: id.clone(), email: Some(text.to_owned()), name: Some(text.to_owned()) };
         let unknown = &Actor { id, email: None, name: None };
+        let report = &Report { month: text.to_owned(), ..crate::report::tests::empty() };
         let alert = |actor, effective| Notice::SecurityAlert {
             job,
             actor,
@@ -272,7 +312,8 @@ mod tests {
             let full = Notice::Logout { kind, job, name: Some(text), client: Some(text), reason: &reason, at: at() };
             [full, Notice::Logout { kind, job, name: None, client: None, reason: &empty, at: at() }]
         });
-        notices.into_iter().chain(events).chain(logouts).map(|notice| notice.mail(text, Some(locale))).collect()
+        let notices = notices.into_iter().chain(events).chain(logouts).chain([Notice::MonthlyReport { report }]);
+        notices.map(|notice| notice.mail(text, Some(locale))).collect()
     }
 
     /// The markup alone: from each `<` to the next `>`.

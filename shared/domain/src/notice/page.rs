@@ -8,20 +8,25 @@ use chrono::{DateTime, Utc};
 
 /// The languages of the templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
+pub enum Language {
+    /// English.
     English,
+    /// Korean.
     Korean,
 }
 
 impl Language {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::English, Self::Korean];
+
     /// Korean for `ko` and whatever is more exact, such as `ko-KR`; else English.
-    pub(super) fn of(locale: Option<&str>) -> Self {
+    pub fn of(locale: Option<&str>) -> Self {
         let language = locale.unwrap_or_default().split(['-', '_']).next().unwrap_or_default();
         if language.eq_ignore_ascii_case("ko") { Self::Korean } else { Self::English }
     }
 
     /// What HTML calls it.
-    pub(super) fn tag(self) -> &'static str {
+    pub fn tag(self) -> &'static str {
         match self {
             Self::English => "en",
             Self::Korean => "ko",
@@ -62,6 +67,23 @@ pub(super) struct SecurityAlert<'a> {
     pub(super) reason: String,
 }
 
+/// What is written into the mail about a monthly report.
+pub(super) struct MonthlyReport<'a> {
+    pub(super) lang: &'static str,
+    pub(super) subject: &'a str,
+    pub(super) month: String,
+    pub(super) jobs: String,
+    pub(super) dry_runs: String,
+    pub(super) affected_users: String,
+    pub(super) tokens: String,
+    pub(super) emergencies: String,
+    pub(super) failed: String,
+    pub(super) refused: String,
+    pub(super) findings: String,
+    pub(super) is_suspicious: bool,
+    pub(super) name: String,
+}
+
 /// What is written into the alert about any other critical entry.
 pub(super) struct SecurityEvent<'a> {
     pub(super) lang: &'static str,
@@ -96,6 +118,14 @@ pub(super) enum Page<'a> {
     SecurityAlertTextKo { it: &'a SecurityAlert<'a> },
     #[template(path = "notice/security_alert.ko.html")]
     SecurityAlertHtmlKo { it: &'a SecurityAlert<'a> },
+    #[template(path = "notice/monthly_report.en.txt")]
+    MonthlyReportTextEn { it: &'a MonthlyReport<'a> },
+    #[template(path = "notice/monthly_report.en.html")]
+    MonthlyReportHtmlEn { it: &'a MonthlyReport<'a> },
+    #[template(path = "notice/monthly_report.ko.txt")]
+    MonthlyReportTextKo { it: &'a MonthlyReport<'a> },
+    #[template(path = "notice/monthly_report.ko.html")]
+    MonthlyReportHtmlKo { it: &'a MonthlyReport<'a> },
     #[template(path = "notice/security_event.en.txt")]
     SecurityEventTextEn { it: &'a SecurityEvent<'a> },
     #[template(path = "notice/security_event.en.html")]

@@ -9,6 +9,7 @@ mod mailer;
 mod memory;
 pub mod ocsf;
 mod outlet;
+mod reports;
 mod signing_in;
 mod telling;
 mod trail;
@@ -24,6 +25,7 @@ pub use issuer::{FakeIssuer, Habits};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
 pub use memory::{Memory, MemoryQueue, ServerState};
 pub use outlet::{MemoryOutlet, Taken};
+pub use reports::MemoryReports;
 pub use vault::MemoryVault;
 
 use crate::source::IdSource;
