@@ -114,6 +114,8 @@ pub(super) struct Gathered {
     pub emergency_keys: u64,
     pub tokens_revoked: u64,
     pub sign_outs: u64,
+    pub trail_alarms: u64,
+    pub cache_alarms: u64,
     pub scheduled_jobs: u64,
     pub sum: Sum,
     pub by_type: BTreeMap<String, Sum>,
@@ -194,6 +196,8 @@ pub(super) struct Slice {
     rest: Vec<(Action, Actor)>,
     tokens_revoked: u64,
     sign_outs: u64,
+    trail_alarms: u64,
+    cache_alarms: u64,
     emergency_keys: u64,
     pub unreadable: u64,
 }
@@ -230,8 +234,8 @@ impl Slice {
             (action @ (Action::PermissionDenied | Action::RateLimited | Action::EmergencyKeyVerificationFailed), _) => {
                 self.rest.push((action, entry.actor));
             }
-            // What the scheduled work found is in the alarms; here it is an entry like others.
-            (Action::AuditChainBroken | Action::CacheNotSafe, _) => {}
+            (Action::AuditChainBroken, _) => self.trail_alarms += 1,
+            (Action::CacheNotSafe, _) => self.cache_alarms += 1,
             // An end or a beginning of no job.
             (
                 Action::BatchLogoutInitiated
@@ -266,6 +270,8 @@ impl Gathered {
         self.emergency_keys += slice.emergency_keys;
         self.tokens_revoked += slice.tokens_revoked;
         self.sign_outs += slice.sign_outs;
+        self.trail_alarms += slice.trail_alarms;
+        self.cache_alarms += slice.cache_alarms;
         for (action, actor) in slice.rest {
             self.refused(action, actor);
         }

@@ -177,6 +177,7 @@ struct Page<'a> {
     refusals: Vec<Refused>,
     refusals_more: Option<String>,
     trail: String,
+    alarms: Option<String>,
     published: Option<Published>,
 }
 
@@ -259,6 +260,7 @@ impl<'a> Writer<'a> {
             refusals: self.refusals(),
             refusals_more: language.more_refusals(r.refusals.others),
             trail: language.trail(audit.entries, audit.emergency_keys, audit.sign_outs, audit.tokens_revoked),
+            alarms: language.alarms(audit.trail_alarms, audit.cache_alarms),
             published: self.published(),
         }
     }

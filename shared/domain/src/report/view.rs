@@ -348,6 +348,10 @@ documents! {
         tokens_revoked: u64,
         /// Users who signed out.
         sign_outs: u64,
+        /// How often a check found that the trail was tampered with.
+        trail_alarms: u64,
+        /// How often the cache was found to be set up so that it forgets, or was not what it should be.
+        cache_alarms: u64,
         /// The newest publication of the audit's heads when the report was made, if there was any. Its hash vouches for all
         /// publications before it, and so for every entry that they cover.
         #[serde(skip_serializing_if = "Option::is_none", default)]

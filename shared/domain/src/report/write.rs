@@ -70,6 +70,8 @@ impl Gathered {
                 emergency_keys: self.emergency_keys,
                 tokens_revoked: self.tokens_revoked,
                 sign_outs: self.sign_outs,
+                trail_alarms: self.trail_alarms,
+                cache_alarms: self.cache_alarms,
                 published,
             },
         }

@@ -228,6 +228,23 @@ impl Language {
         }
     }
 
+    pub(super) fn alarms(self, trail: u64, cache: u64) -> Option<String> {
+        if trail + cache == 0 {
+            return None;
+        }
+        let [trail, cache] = [trail, cache].map(number);
+        Some(match self {
+            Self::English => format!(
+                "Alarms: {trail} that the audit trail was tampered with, {cache} that the cache could not be trusted. What \
+                 was found stands in the entries audit_chain_broken and cache_not_safe."
+            ),
+            Self::Korean => format!(
+                "경보: 감사 기록 변조 {trail}건, 신뢰할 수 없는 캐시 {cache}건. 발견된 내용은 audit_chain_broken 및 \
+                 cache_not_safe 기록에 있습니다."
+            ),
+        })
+    }
+
     pub(super) fn published(self, publication: u64, at: Option<DateTime<Utc>>, zone: Zone) -> String {
         let (publication, at) = (number(publication), at.map(|at| self.minute(at, zone)));
         match (self, at) {

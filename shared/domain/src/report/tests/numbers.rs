@@ -5,6 +5,7 @@ use crate::audit::chain::Hash;
 use crate::audit::head::HeadStore as _;
 use crate::job::ChunkResult;
 use crate::ports::JobStore;
+use crate::report::{Language, page};
 
 #[tokio::test]
 async fn audit_4_a_month_says_what_was_made_what_came_of_it_and_what_was_refused() {
@@ -32,6 +33,9 @@ async fn audit_4_a_month_says_what_was_made_what_came_of_it_and_what_was_refused
         (Action::UserLogout, "somebody"),
         (Action::TokenRevoked, "somebody"),
         (Action::UserLogout, "somebody"),
+        (Action::AuditChainBroken, "system:schedule"),
+        (Action::CacheNotSafe, "system:schedule"),
+        (Action::CacheNotSafe, "system:schedule"),
     ] {
         world.act(action, by, day(9)).await;
     }
@@ -76,7 +80,12 @@ async fn audit_4_a_month_says_what_was_made_what_came_of_it_and_what_was_refused
     assert_eq!(refusals.items[0].user.id, "mallory");
     let audit = &report.audit;
     assert_eq!((audit.emergency_keys, audit.sign_outs, audit.tokens_revoked), (1, 2, 1));
-    assert_eq!(audit.entries, 8 + 6 + 6, "eight others, six jobs made, and six ends");
+    assert_eq!((audit.trail_alarms, audit.cache_alarms), (1, 2));
+    for (language, words) in [(Language::English, "Alarms: 1 that"), (Language::Korean, "경보: 감사 기록 변조 1건")]
+    {
+        assert!(page(&report, language).contains(words), "{words}");
+    }
+    assert_eq!(audit.entries, 11 + 6 + 6, "eleven others, six jobs made, and six ends");
     assert!(again.id.as_str() != done.id.as_str() && audit.published.is_none());
 }
 
