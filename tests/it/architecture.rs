@@ -78,6 +78,9 @@ fn every_sample_event_is_what_its_function_takes() {
                 event.records.into_iter().map(|record| record.body.unwrap()).collect()
             };
             match name.as_str() {
+                "account-sign-in" => bodies()
+                    .iter()
+                    .for_each(|body| assert!(domain::messages::ExchangeMessage::parse(body).is_ok(), "{shown}")),
                 "plan-job" => bodies()
                     .iter()
                     .for_each(|body| assert!(domain::messages::PlanMessage::parse(body).is_ok(), "{shown}")),

@@ -6,6 +6,10 @@ use adapters::denylist::RedisDenylist;
 use adapters::dynamodb::Dynamo;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::accept::Acceptor;
+use domain::accounts::exchange::Exchanger;
+use domain::accounts::ports::AccountStore;
+use domain::accounts::refresh::Refresher;
+use domain::accounts::{Desk, Keeper};
 use domain::audit::{AuditLog, Auditor};
 use domain::cancel::Canceller;
 use domain::check::Checker;
@@ -25,7 +29,9 @@ use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, RecordSto
 use domain::redrive::Redriver;
 use domain::settle::{Settled, Settler};
 use domain::sign_out::SignOuts;
-use domain::testing::{Memory, MemoryMailer, MemoryQueue, MemoryVault, SeededIds, TestClock};
+use domain::testing::{
+    FakeMailProvider, Memory, MemoryExchanges, MemoryMailer, MemoryQueue, MemorySecrets, MemoryVault, SeededIds, TestClock,
+};
 use domain::time::Clock as _;
 
 /// The limits used in tests.
@@ -42,6 +48,7 @@ pub trait AllPorts:
     + KeyStore
     + DenylistStore
     + AuditLog
+    + AccountStore
     + 'static
 {
 }
@@ -64,6 +71,12 @@ pub struct Fleet<S, C> {
     pub mailer: Arc<MemoryMailer>,
     /// Keyed hashes and seals.
     pub vault: Arc<MemoryVault>,
+    /// Where accounts sign in.
+    pub mail_provider: Arc<FakeMailProvider>,
+    /// Their clients' secrets.
+    pub secrets: Arc<MemorySecrets>,
+    /// Their codes to be exchanged.
+    pub exchanges: Arc<MemoryExchanges>,
 }
 
 impl Fleet<Memory, Memory> {
@@ -80,8 +93,18 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
     /// A fleet over these stores.
     pub fn over(store: Arc<S>, cache: Arc<C>, now: DateTime<Utc>) -> Self {
         let (queue, clock) = (Arc::new(MemoryQueue::default()), Arc::new(TestClock::at(now)));
-        let (mailer, vault) = (Arc::default(), Arc::default());
-        Self { store, cache, queue, clock, ids: Arc::new(SeededIds::new(1 << 32)), mailer, vault }
+        Self {
+            store,
+            cache,
+            queue,
+            clock,
+            ids: Arc::new(SeededIds::new(1 << 32)),
+            mailer: Arc::default(),
+            vault: Arc::default(),
+            mail_provider: Arc::default(),
+            secrets: Arc::default(),
+            exchanges: Arc::default(),
+        }
     }
 
     /// Making jobs effective.
@@ -197,6 +220,52 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
     /// Signing out.
     pub fn sign_outs(&self) -> SignOuts {
         SignOuts { tokens: self.store.clone(), denier: self.denier(), clock: self.clock.clone() }
+    }
+
+    /// What is kept of accounts' tokens.
+    pub fn keeper(&self) -> Keeper {
+        Keeper::new(&self.store, self.vault.clone(), self.clock.clone(), self.ids.clone(), LIMITS)
+    }
+
+    /// Where accounts' sign-ins begin.
+    pub fn account_desk(&self) -> Desk {
+        Desk {
+            store: self.store.clone(),
+            keeper: self.keeper(),
+            provider: self.mail_provider.clone(),
+            queue: self.exchanges.clone(),
+            vault: self.vault.clone(),
+            auditor: self.auditor(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+        }
+    }
+
+    /// The worker that exchanges accounts' codes.
+    pub fn exchanger(&self) -> Exchanger {
+        Exchanger {
+            store: self.store.clone(),
+            keeper: self.keeper(),
+            provider: self.mail_provider.clone(),
+            secrets: self.secrets.clone(),
+            vault: self.vault.clone(),
+            auditor: self.auditor(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+        }
+    }
+
+    /// The refresh of accounts' tokens.
+    pub fn refresher(&self) -> Refresher {
+        Refresher {
+            store: self.store.clone(),
+            keeper: self.keeper(),
+            provider: self.mail_provider.clone(),
+            secrets: self.secrets.clone(),
+            auditor: self.auditor(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+        }
     }
 
     /// The denylist check.

@@ -1,5 +1,7 @@
 //! Scheduled work (spec §12). Each task can also be started by hand with an event from `events/scheduled/`.
 
+mod accounts;
+
 use std::sync::Arc;
 
 use domain::accept::Acceptor;
@@ -14,6 +16,8 @@ use domain::time::Clock;
 use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::{Deserialize, Serialize};
+
+pub use accounts::{AccountKeeper, Outside};
 
 /// What the tasks need.
 #[derive(Clone)]
@@ -30,6 +34,8 @@ pub struct Deps {
     pub cache: Arc<dyn DenylistCache>,
     /// Looks after the audit.
     pub audit: AuditKeeper,
+    /// Looks after accounts.
+    pub accounts: AccountKeeper,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Names of rebuilds.
@@ -69,6 +75,10 @@ pub enum Task {
     PublishAuditHeads,
     /// Every hour until the day's is through: check the audit's chains.
     CheckAudit,
+    /// Every five minutes: refresh accounts' tokens that expire soon.
+    RefreshAccounts,
+    /// Every hour: end accounts' sign-ins whose time has passed.
+    EndAccountSignIns,
 }
 
 /// What was done, for whoever started it by hand.
@@ -114,6 +124,28 @@ pub enum Report {
         /// What is wrong, and where; the log names all of it.
         defects: Vec<String>,
     },
+    /// Of the refresh of accounts.
+    RefreshAccounts {
+        /// Accounts looked at.
+        looked_at: usize,
+        /// Refreshed.
+        refreshed: usize,
+        /// Found to have been ended.
+        ended: usize,
+        /// The provider refreshes no more.
+        refused: usize,
+        /// To be tried again.
+        failed: usize,
+        /// Left to the next run.
+        left: usize,
+    },
+    /// Of the end of sign-ins.
+    EndAccountSignIns {
+        /// Ended now.
+        cleaned: usize,
+        /// Under way afterwards.
+        active: usize,
+    },
 }
 
 /// Defects named in a report.
@@ -148,6 +180,16 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             let defects = verdict.defects.iter().take(NAMED).map(ToString::to_string).collect();
             let (entries, chains) = (verdict.entries, verdict.chains);
             Report::CheckAudit { through: stage == Stage::Through, entries, chains, defects }
+        }
+        Task::RefreshAccounts => {
+            let run = deps.accounts.refresh(batch::deadline(&event.context)).await?;
+            metrics::accounts_refreshed(deps.clock.as_ref(), &run);
+            let domain::accounts::refresh::Run { looked_at, refreshed, ended, refused, failed, left } = run;
+            Report::RefreshAccounts { looked_at, refreshed, ended, refused, failed, left }
+        }
+        Task::EndAccountSignIns => {
+            let done = deps.accounts.end_sign_ins().await?;
+            Report::EndAccountSignIns { cleaned: done.cleaned, active: done.active }
         }
     };
     tracing::info!(?report, "scheduled task done");

@@ -1,12 +1,13 @@
 //! Starts the scheduled work on Lambda.
 use std::sync::Arc;
 
-use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, s3::S3Heads, sqs::Sqs};
+use adapters::accounts::{AwsSecrets, Providers};
+use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, s3::S3Heads, sqs::Sqs, vault::SecretVault};
 use domain::{accept::Acceptor, audit::Auditor, effect::Effector, estimate::Estimator};
 use domain::{redrive::Redriver, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 use lambda_runtime::service_fn;
-use scheduled::{AuditKeeper, Deps};
+use scheduled::{AccountKeeper, AuditKeeper, Deps, Outside};
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -24,7 +25,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let acceptor = Acceptor { directory: store.clone(), estimator, effector, queue, auditor };
     let heads = Arc::new(S3Heads::new(&aws, config::audit_heads_bucket()?));
     let audit = AuditKeeper::new(store.clone(), heads, clock.clone());
-    let clean_up = config::clean_up()?;
-    let deps = Deps { redriver, acceptor, clean_up, denylist: store, cache, audit, clock, ids };
+    let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?, clock.clone()));
+    let (provider, secrets) = (Arc::new(Providers::new(clock.clone())), Arc::new(AwsSecrets::new(&aws)));
+    let outside = Outside { provider, secrets, vault, clock: clock.clone(), ids: ids.clone(), limits };
+    let (accounts, clean_up) = (AccountKeeper::new(&store, outside), config::clean_up()?);
+    let deps = Deps { redriver, acceptor, clean_up, denylist: store, cache, audit, accounts, clock, ids };
     lambda_runtime::run(service_fn(|event| scheduled::handle(event, &deps))).await
 }

@@ -67,6 +67,8 @@ pub struct TableNames {
     pub denylist: String,
     /// The audit's entries.
     pub audit: String,
+    /// Accounts and their sign-ins.
+    pub accounts: String,
 }
 
 /// The queues' URLs.
@@ -88,6 +90,8 @@ pub struct Queues {
     pub notice: String,
     /// What the mail service says of mails later.
     pub mail_event: String,
+    /// Accounts' codes to be exchanged.
+    pub account: String,
     /// Records from elsewhere.
     pub ingest: String,
 }
@@ -134,6 +138,7 @@ impl Stack {
             jobs: names.jobs,
             denylist: names.denylist,
             audit: names.audit,
+            accounts: names.accounts,
         }
     }
 

@@ -9,6 +9,7 @@
 //! [`conditions`].
 
 pub mod accept;
+pub mod accounts;
 pub mod audit;
 pub mod cancel;
 pub mod check;

@@ -4,6 +4,7 @@
 
 use serde_json::json;
 
+use domain::accounts::refresh::Run;
 use domain::close::Closed;
 use domain::ids::JobId;
 use domain::notify::{Delivery, Round};
@@ -72,6 +73,14 @@ pub fn mail_returned(clock: &dyn Clock, delivery: &Delivery) {
 /// Writes how many places of the audit trail were found to be tampered with.
 pub fn audit_broken(clock: &dyn Clock, places: usize) {
     emit(clock, "AuditBroken", Unit::Count, places as u64, &[]);
+}
+
+/// Writes how many accounts could not be refreshed, for now or for good.
+pub fn accounts_refreshed(clock: &dyn Clock, run: &Run) {
+    let value = (run.failed + run.refused) as u64;
+    if value > 0 {
+        emit(clock, "AccountRefreshFailed", Unit::Count, value, &[]);
+    }
 }
 
 fn line(at: i64, service: &str, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) -> serde_json::Value {

@@ -38,6 +38,16 @@ pub enum Action {
     TokenRevoked,
     /// A user signed out.
     UserLogout,
+    /// An account is to sign in at its provider.
+    AccountSignInStarted,
+    /// An account's tokens were obtained.
+    AccountSignInCompleted,
+    /// An account's sign-in came to nothing.
+    AccountSignInFailed,
+    /// An account's tokens could not be refreshed.
+    AccountRefreshFailed,
+    /// Sign-ins that led nowhere were ended.
+    AccountSignInsCleanedUp,
 }
 
 impl Action {
@@ -54,6 +64,11 @@ impl Action {
             Self::RateLimited => "rate_limited",
             Self::TokenRevoked => "token_revoked",
             Self::UserLogout => "user_logout",
+            Self::AccountSignInStarted => "account_sign_in_started",
+            Self::AccountSignInCompleted => "account_sign_in_completed",
+            Self::AccountSignInFailed => "account_sign_in_failed",
+            Self::AccountRefreshFailed => "account_refresh_failed",
+            Self::AccountSignInsCleanedUp => "account_sign_ins_cleaned_up",
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::directory::Actor;
 use crate::ids::JobId;
 use crate::mail::{Mail, one_line};
 use logout::{Form, Logout};
-use page::{EmergencyKey, Language, Page, SecurityAlert};
+pub use page::Language;
+use page::{EmergencyKey, Page, SecurityAlert};
 pub use reason::{CleanReason, clean, name_key};
 
 /// For how long an emergency key is valid.

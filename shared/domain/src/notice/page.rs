@@ -8,20 +8,22 @@ use chrono::{DateTime, Utc};
 
 /// The languages of the templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
+pub enum Language {
+    /// English.
     English,
+    /// Korean.
     Korean,
 }
 
 impl Language {
     /// Korean for `ko` and whatever is more exact, such as `ko-KR`; else English.
-    pub(super) fn of(locale: Option<&str>) -> Self {
+    pub fn of(locale: Option<&str>) -> Self {
         let language = locale.unwrap_or_default().split(['-', '_']).next().unwrap_or_default();
         if language.eq_ignore_ascii_case("ko") { Self::Korean } else { Self::English }
     }
 
     /// What HTML calls it.
-    pub(super) fn tag(self) -> &'static str {
+    pub fn tag(self) -> &'static str {
         match self {
             Self::English => "en",
             Self::Korean => "ko",
