@@ -11,9 +11,11 @@ use domain::accounts::clean_up::clean_up;
 use domain::accounts::ports::{AccountStore as _, Enrolled};
 use domain::accounts::refresh::Run;
 use domain::accounts::session::{Claim, SignIn, Status};
+use domain::accounts::start::NotStarted;
 use domain::accounts::{Account, Failure, Kept, Provider};
-use domain::audit::Action;
+use domain::audit::{Action, Origin};
 use domain::cutoff::Scope;
+use domain::directory::Actor;
 use domain::error::WorkError;
 use domain::ids::{ClientId, SignInId, TokenId, UserId};
 use domain::ports::{RecordStore as _, Step, TokenStore as _};
@@ -24,6 +26,8 @@ use domain::token::{Owner, RevokedBy};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tests::door::{Answer, Door};
+use tests::fleet::Fleet;
+use tests::store::Store;
 
 const BASE: &str = "/api/v1/accounts";
 const SECRET: &str = "mail-client-secret-7Q~";
@@ -207,7 +211,9 @@ async fn account_a_sign_in_goes_through_every_status_in_order_and_its_tokens_are
     assert_eq!((&line["token_expired"], &line["has_pending_session"]), (&json!(false), &json!(false)));
     assert_eq!(line["last_sync_time"], "2030-03-17T17:46:40Z");
     let tokens = office.door.fleet.keeper().open(&user("kimghw"), &office.kept("kimghw").await).await.unwrap().unwrap();
-    assert!(tokens.access_token.starts_with("mail-access") && tokens.refresh_token.unwrap().starts_with("mail-refresh"));
+    assert!(
+        tokens.access_token.starts_with("mail-access") && tokens.refresh_token.unwrap().starts_with("mail-refresh")
+    );
     assert_eq!(office.audited(Action::AccountSignInStarted), 1);
     assert_eq!(office.audited(Action::AccountSignInCompleted), 1);
 }
@@ -351,11 +357,9 @@ async fn account_the_page_holds_nothing_the_browser_brought_and_lets_nothing_out
     let good = office.call_back(&[("code", &code), ("state", &state)]).await;
     let bad = office.call_back(&[("code", &code), ("state", "\"><script>x</script>"), ("error", "leaked")]).await;
     for page in [good, bad] {
-        for (name, wanted) in [
-            ("referrer-policy", "no-referrer"),
-            ("cache-control", "no-store"),
-            ("x-content-type-options", "nosniff"),
-        ] {
+        for (name, wanted) in
+            [("referrer-policy", "no-referrer"), ("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
+        {
             assert_eq!(page.header(name), wanted);
         }
         assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
@@ -518,8 +522,8 @@ async fn account_a_hundred_sign_ins_are_under_way_and_the_next_is_told_so_until_
     office.advance(TimeDelta::minutes(4));
     // Two want the last slot.
     let desk = office.door.fleet.account_desk();
-    let by = domain::directory::Actor::schedule();
-    let (account, origin) = (user("kimghw"), domain::audit::Origin::default());
+    let by = Actor::schedule();
+    let (account, origin) = (user("kimghw"), Origin::default());
     let (one, other) = tokio::join!(desk.start(&by, &account, &origin), desk.start(&by, &account, &origin));
     assert_eq!([&one, &other].into_iter().filter(|outcome| outcome.is_ok()).count(), 1, "{one:?} {other:?}");
     let full = office.post("/auth", json!({ "user_id": "kimghw" })).await;
@@ -532,6 +536,43 @@ async fn account_a_hundred_sign_ins_are_under_way_and_the_next_is_told_so_until_
     office.advance(TimeDelta::minutes(6));
     office.start("kimghw").await;
     assert!(office.door.fleet.store.slots().await.unwrap().len() <= 100);
+}
+
+/// On a real store, with many at once: the hundredth slot is one sign-in's, however many want it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn account_however_many_race_a_hundred_are_under_way_and_no_more() {
+    let fleet = Fleet::over(Store::start().await.dynamo().await, Arc::new(Memory::default()), now());
+    fleet.store.enrol(&account(&user("kimghw"), "https://login.example.com")).await.unwrap();
+    let desk = fleet.account_desk();
+    let starts = (0..130).map(|_| {
+        let desk = desk.clone();
+        tokio::spawn(async move {
+            let (by, origin) = (Actor::schedule(), Origin::default());
+            desk.start(&by, &user("kimghw"), &origin).await
+        })
+    });
+    let outcomes: Vec<_> = futures::future::join_all(starts).await.into_iter().map(Result::unwrap).collect();
+    let started = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let full = outcomes.iter().filter(|outcome| matches!(outcome, Err(NotStarted::Full(_)))).count();
+    assert_eq!((started, full), (100, 30));
+    let slots = fleet.store.slots().await.unwrap();
+    let numbers: BTreeSet<u8> = slots.iter().map(|slot| slot.number).collect();
+    assert_eq!((slots.len(), numbers.len()), (100, 100));
+    // One ends: one begins, and no other.
+    let ended = fleet.store.sign_in(&slots[42].sign_in).await.unwrap().unwrap().failed(Failure::AccessDenied);
+    assert_eq!(fleet.store.change(&ended, None).await.unwrap(), Step::Taken);
+    let by = Actor::schedule();
+    assert!(desk.start(&by, &user("kimghw"), &Origin::default()).await.is_ok());
+    assert!(matches!(desk.start(&by, &user("kimghw"), &Origin::default()).await, Err(NotStarted::Full(_))));
+    // All their times pass at once, and many race for what is free by the clock alone.
+    fleet.clock.advance(TimeDelta::minutes(10));
+    let again = (0..130).map(|_| {
+        let desk = desk.clone();
+        tokio::spawn(async move { desk.start(&Actor::schedule(), &user("kimghw"), &Origin::default()).await })
+    });
+    let outcomes: Vec<_> = futures::future::join_all(again).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 100);
+    assert_eq!(fleet.store.slots().await.unwrap().len(), 100);
 }
 
 #[tokio::test]
@@ -549,16 +590,20 @@ async fn account_of_many_at_a_time_none_stops_the_others() {
     let body = json!({ "user_ids": names, "max_concurrent": 3, "timeout_minutes": 15 });
     let bulk = office.post("/auth/bulk", body).await;
     assert_eq!(bulk.status, StatusCode::OK, "{bulk:?}");
-    let counts = ["total_users", "pending_count", "completed_count", "failed_count"].map(|name| bulk.body[name].clone());
+    let counts =
+        ["total_users", "pending_count", "completed_count", "failed_count"].map(|name| bulk.body[name].clone());
     assert_eq!(counts, [50, 44, 1, 5].map(Value::from), "one is named twice");
     let statuses = bulk.body["user_statuses"].as_array().unwrap();
     for (index, line) in statuses.iter().enumerate() {
         assert_eq!(line["user_id"], names[index].as_str(), "in the order they were named");
-        let (status, wanted) = (line["status"].as_str().unwrap(), match index {
-            0 => "COMPLETED",
-            3 | 17 | 29 | 41 | 49 => "FAILED",
-            _ => "PENDING",
-        });
+        let (status, wanted) = (
+            line["status"].as_str().unwrap(),
+            match index {
+                0 => "COMPLETED",
+                3 | 17 | 29 | 41 | 49 => "FAILED",
+                _ => "PENDING",
+            },
+        );
         assert_eq!(status, wanted, "{line}");
         assert_eq!(line["auth_url"].is_string(), status == "PENDING");
         assert_eq!(line["error_message"].is_string(), status == "FAILED");
@@ -621,7 +666,7 @@ async fn account_nothing_secret_stands_in_any_table_queue_audit_or_answer() {
     let (mut desk, mut exchanger) = (fleet.account_desk(), fleet.exchanger());
     (desk.vault, desk.keeper.vault) = (vault.clone(), vault.clone());
     (exchanger.vault, exchanger.keeper.vault) = (vault.clone(), vault.clone());
-    let (by, origin) = (domain::directory::Actor::schedule(), domain::audit::Origin::default());
+    let (by, origin) = (Actor::schedule(), Origin::default());
     let started = desk.start(&by, &user("kimghw"), &origin).await.unwrap();
     let SignedIn { code, state } = fleet.mail_provider.sign_in(&started.auth_url, "kimghw@example.com");
     let answer = |state: &str| domain::accounts::callback::Answer {
@@ -718,8 +763,8 @@ async fn account_a_refresh_that_fails_is_tried_again_and_one_that_is_refused_is_
     assert_eq!(office.audited(Action::AccountRefreshFailed), 1);
     assert_eq!(office.kept("kimghw").await.trouble, Some(Failure::RefreshRefused { status: 400 }));
     // Somebody signs in again, and all is well.
-    let (desk, origin) = (office.door.fleet.account_desk(), domain::audit::Origin::default());
-    let started = desk.start(&domain::directory::Actor::schedule(), &user("kimghw"), &origin).await.unwrap();
+    let (desk, origin) = (office.door.fleet.account_desk(), Origin::default());
+    let started = desk.start(&Actor::schedule(), &user("kimghw"), &origin).await.unwrap();
     let SignedIn { code, state } = provider.sign_in(&started.auth_url, "kimghw@example.com");
     assert_eq!(office.call_back(&[("code", &code), ("state", &state)]).await.status, StatusCode::OK);
     office.work().await;
@@ -807,7 +852,13 @@ async fn account_every_way_of_ending_tokens_reaches_an_accounts() {
             }
             _ => {
                 let ids = [&kept.refresh.clone().unwrap().id];
-                office.door.fleet.keeper().retire(&user("kimghw"), ids.map(|id| id as _), &RevokedBy::Client).await.unwrap();
+                office
+                    .door
+                    .fleet
+                    .keeper()
+                    .retire(&user("kimghw"), ids.map(|id| id as _), &RevokedBy::Client)
+                    .await
+                    .unwrap();
             }
         }
         office.advance(TimeDelta::minutes(50));
@@ -879,7 +930,7 @@ async fn account_azure_ads_address_has_the_tenant_in_its_path() {
     let mut desk = office.door.fleet.account_desk();
     let providers = Providers::new(office.door.fleet.clock.clone());
     desk.provider = Arc::new(providers.with_limits(Duration::from_secs(1), Duration::ZERO));
-    let (by, origin) = (domain::directory::Actor::schedule(), domain::audit::Origin::default());
+    let (by, origin) = (Actor::schedule(), Origin::default());
     let started = desk.start(&by, &user("azure"), &origin).await.unwrap();
     let wanted = "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/authorize?";
     assert!(started.auth_url.starts_with(wanted), "{}", started.auth_url);

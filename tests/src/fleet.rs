@@ -30,7 +30,8 @@ use domain::redrive::Redriver;
 use domain::settle::{Settled, Settler};
 use domain::sign_out::SignOuts;
 use domain::testing::{
-    FakeMailProvider, Memory, MemoryExchanges, MemoryMailer, MemoryQueue, MemorySecrets, MemoryVault, SeededIds, TestClock,
+    FakeMailProvider, Memory, MemoryExchanges, MemoryMailer, MemoryQueue, MemorySecrets, MemoryVault, SeededIds,
+    TestClock,
 };
 use domain::time::Clock as _;
 

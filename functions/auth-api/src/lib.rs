@@ -91,8 +91,19 @@ impl Deps {
     where
         S: Directory + TokenStore + SignInStore + DenylistStore + AuditLog + AccountStore + 'static,
     {
-        let Outside { inspector, upstream, profiles, cache, vault, provider, queue, clock, ids, limits, session_limits } =
-            outside;
+        let Outside {
+            inspector,
+            upstream,
+            profiles,
+            cache,
+            vault,
+            provider,
+            queue,
+            clock,
+            ids,
+            limits,
+            session_limits,
+        } = outside;
         let sessions = Sessions {
             store: store.clone(),
             tokens: store.clone(),

@@ -48,6 +48,8 @@ pub struct Stack {
     pub client_id: String,
     /// Where the app client is called back at; nothing listens there.
     pub redirect_uri: String,
+    /// The issuer's own name for itself among others.
+    pub user_pool_id: String,
     /// The issuer's private key, for signing many tokens at once (local stack only).
     pub signing_key_file: PathBuf,
     /// People who can sign in.

@@ -118,7 +118,8 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
 fn on_running_stack(settings: &Settings, command: &str, args: &[String]) -> Result<ExitCode> {
     stack::require_running(settings)?;
     // Files and folders are named from where the command was called.
-    let named = args.iter().enumerate().map(|(place, arg)| existing_path(arg, place > 0).unwrap_or_else(|| arg.clone()));
+    let named =
+        args.iter().enumerate().map(|(place, arg)| existing_path(arg, place > 0).unwrap_or_else(|| arg.clone()));
     let args: Vec<String> = named.collect();
     stack::ops(settings, command, &args)
 }
@@ -126,5 +127,8 @@ fn on_running_stack(settings: &Settings, command: &str, args: &[String]) -> Resu
 /// A folder may be called like what is to be done with it, which comes first.
 fn existing_path(arg: &str, may_be_folder: bool) -> Option<String> {
     let path = PathBuf::from(arg);
-    (path.is_file() || (may_be_folder && path.is_dir())).then(|| path.canonicalize().ok()).flatten().map(|path| path.display().to_string())
+    (path.is_file() || (may_be_folder && path.is_dir()))
+        .then(|| path.canonicalize().ok())
+        .flatten()
+        .map(|path| path.display().to_string())
 }

@@ -62,7 +62,8 @@ pub async fn clean_up(State(deps): State<Deps>, request: Request) -> Result<Json
     }
     let desk = &deps.accounts;
     let begun_before = TimeDelta::minutes(minutes.into());
-    let done = domain::accounts::clean_up::clean_up(desk.store.as_ref(), desk.clock.as_ref(), begun_before, force).await;
+    let done =
+        domain::accounts::clean_up::clean_up(desk.store.as_ref(), desk.clock.as_ref(), begun_before, force).await;
     let done = done.map_err(|error| Problem::unavailable(&error))?;
     let metadata = serde_json::json!({
         "expire_threshold_minutes": minutes, "force_cleanup": force, "cleaned_sessions": done.cleaned,

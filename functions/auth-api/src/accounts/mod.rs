@@ -28,7 +28,8 @@ fn language(headers: &HeaderMap) -> Language {
         let quality: f32 = quality.trim().strip_prefix("q=").and_then(|quality| quality.parse().ok())?;
         let tag = tag.trim();
         let known = ["ko", "en"].into_iter().find(|known| {
-            tag.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(known)) && !tag[2..].starts_with(char::is_alphanumeric)
+            tag.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(known))
+                && !tag[2..].starts_with(char::is_alphanumeric)
         })?;
         (quality > 0.0).then_some((known, quality))
     });
@@ -88,7 +89,8 @@ mod tests {
             ("*", "en"),
             ("한국어", "en"),
         ] {
-            let headers = HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, HeaderValue::from_bytes(header.as_bytes()).unwrap())]);
+            let headers =
+                HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, HeaderValue::from_bytes(header.as_bytes()).unwrap())]);
             assert_eq!(language(&headers).tag(), wanted, "{header}");
         }
     }

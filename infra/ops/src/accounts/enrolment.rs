@@ -220,7 +220,8 @@ pub fn parse(text: &str) -> std::result::Result<(Account, u64), Vec<Wrong>> {
     let (mut wrong, oauth) = (Complaints::default(), &file.oauth);
     let user_line = file.user_id.referenced.line();
     let user = wrong.taken(user_line, "user_id", UserId::parse(file.user_id.value));
-    let client = wrong.taken(oauth.client_id.referenced.line(), "oauth.client_id", ClientId::parse(&*oauth.client_id.value));
+    let client =
+        wrong.taken(oauth.client_id.referenced.line(), "oauth.client_id", ClientId::parse(&*oauth.client_id.value));
     let secret = oauth.client_secret.as_ref().and_then(|secret| {
         let reference = SecretRef::try_from(secret.value.0.clone().unwrap_or_default());
         wrong.taken(secret.referenced.line(), "oauth.client_secret", reference)
@@ -325,7 +326,10 @@ oauth:
         let azure =
             Provider::AzureAd { tenant: "contoso.onmicrosoft.com".to_owned(), authority: AZURE_AUTHORITY.to_owned() };
         assert_eq!(account.provider, azure);
-        let oidc = with("  provider: azure_ad\n  tenant: contoso.onmicrosoft.com\n", "  provider: oidc\n  issuer: https://login.example.com\n");
+        let oidc = with(
+            "  provider: azure_ad\n  tenant: contoso.onmicrosoft.com\n",
+            "  provider: oidc\n  issuer: https://login.example.com\n",
+        );
         assert!(matches!(parse(&oidc).unwrap().0.provider, Provider::Oidc { .. }));
         assert!(!parse(&with("name: 김", "active: false\nname: 김")).unwrap().0.active);
     }
@@ -363,7 +367,9 @@ oauth:
 
     #[test]
     fn account_a_secret_in_a_file_is_refused_and_not_repeated() {
-        for literal in ["hush-hush", "12345678", "true", "[hush-hush]", "{hush-hush: hush-hush}", "'ssm:hush-hush'", "~"] {
+        for literal in
+            ["hush-hush", "12345678", "true", "[hush-hush]", "{hush-hush: hush-hush}", "'ssm:hush-hush'", "~"]
+        {
             let wrong = parse(&with("ssm:/batch-logout/accounts/contoso", literal)).unwrap_err();
             let told = format!("{wrong:?}");
             assert!(told.contains("client_secret") && told.contains("line: 7"), "{told}");
@@ -387,7 +393,10 @@ oauth:
         assert!(twice.contains("b.yml:1: user_id: is enrolled by") && twice.contains("a.yaml"), "{twice}");
         write("b.yml", &with("azure_ad", "gmail").replace("kimghw", "leehs"));
         let wrong = read(&folder).unwrap_err().to_string();
-        assert!(wrong.contains("nothing was imported") && wrong.contains("b.yml:4: oauth.provider: must be"), "{wrong}");
+        assert!(
+            wrong.contains("nothing was imported") && wrong.contains("b.yml:4: oauth.provider: must be"),
+            "{wrong}"
+        );
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -114,7 +114,8 @@ impl MailProvider for Providers {
         parameters: &[(String, String)],
     ) -> Result<String, UpstreamError> {
         let endpoint = self.discovery(provider).await.find(Endpoint::Authorization).await?;
-        let query = serde_urlencoded::to_string(parameters).map_err(|error| UpstreamError::Failed(error.to_string()))?;
+        let query =
+            serde_urlencoded::to_string(parameters).map_err(|error| UpstreamError::Failed(error.to_string()))?;
         let separator = if endpoint.contains('?') { '&' } else { '?' };
         Ok(format!("{endpoint}{separator}{query}"))
     }
@@ -215,7 +216,9 @@ mod tests {
         let server = Serving::start(|_| Reply::Answer(401, json!({ "error": "invalid_client" }).to_string())).await;
         let provider = azure(server.url(""));
         let refused = ask(&provider, None).await.unwrap_err();
-        assert!(matches!(refused, UpstreamError::Refused(no) if no.status == 401 && no.body["error"] == "invalid_client"));
+        assert!(
+            matches!(refused, UpstreamError::Refused(no) if no.status == 401 && no.body["error"] == "invalid_client")
+        );
         let nonsense = [(500, "{}"), (429, "{}"), (200, "<html>"), (200, "[]"), (302, "")];
         for (status, body) in nonsense {
             server.change(move |_| Reply::Answer(status, body.to_owned()));
@@ -224,6 +227,9 @@ mod tests {
         }
         server.change(|_| Reply::Never);
         assert!(matches!(ask(&provider, None).await.unwrap_err(), UpstreamError::TimedOut(_)));
-        assert!(matches!(ask(&azure("http://127.0.0.1:1".to_owned()), None).await.unwrap_err(), UpstreamError::Failed(_)));
+        assert!(matches!(
+            ask(&azure("http://127.0.0.1:1".to_owned()), None).await.unwrap_err(),
+            UpstreamError::Failed(_)
+        ));
     }
 }

@@ -24,12 +24,7 @@ const NOT_OURS: [&str; 5] = [
     "AccessDenied",
 ];
 
-fn judged<T>(
-    service: &'static str,
-    reference: &SecretRef,
-    code: Option<&str>,
-    cause: String,
-) -> PortResult<Option<T>> {
+fn judged<T>(service: &'static str, reference: &SecretRef, code: Option<&str>, cause: String) -> PortResult<Option<T>> {
     if code.is_some_and(|code| NOT_OURS.contains(&code)) {
         tracing::warn!(%reference, code, "a client's secret cannot be read");
         return Ok(None);
@@ -102,7 +97,9 @@ mod tests {
                 Reply::Answer(200, json!({ "Parameter": { "Value": "one" } }).to_string())
             }
             ("AmazonSSM.GetParameter", _) => Reply::Answer(400, json!({ "__type": "ParameterNotFound" }).to_string()),
-            ("secretsmanager.GetSecretValue", "mail") => Reply::Answer(200, json!({ "SecretString": "two" }).to_string()),
+            ("secretsmanager.GetSecretValue", "mail") => {
+                Reply::Answer(200, json!({ "SecretString": "two" }).to_string())
+            }
             ("secretsmanager.GetSecretValue", "empty") => Reply::Answer(200, json!({ "SecretString": "" }).to_string()),
             ("secretsmanager.GetSecretValue", "sealed") => {
                 Reply::Answer(400, json!({ "__type": "AccessDeniedException" }).to_string())

@@ -188,7 +188,9 @@ impl AccountStore for Dynamo {
     async fn begin(&self, sign_in: &SignIn, instead_of: Option<&SignInId>) -> PortResult<Step> {
         let table = &self.tables.accounts;
         let new = |item: Item| {
-            transact_put(Put::builder().table_name(table).set_item(Some(item)).condition_expression("attribute_not_exists(pk)"))
+            transact_put(
+                Put::builder().table_name(table).set_item(Some(item)).condition_expression("attribute_not_exists(pk)"),
+            )
         };
         let mut state = state_key(&sign_in.state);
         state.insert("sign_in".to_owned(), s(sign_in.id.as_str()));

@@ -135,8 +135,8 @@ impl Account {
         let address = "must be an https address (http for this machine only), without user or fragment";
         match &self.provider {
             Provider::AzureAd { tenant, authority } => {
-                let is_tenant =
-                    !tenant.is_empty() && tenant.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+                let is_tenant = !tenant.is_empty()
+                    && tenant.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
                 if !is_tenant {
                     wrong("tenant", "must be the tenant's id or domain, such as contoso.onmicrosoft.com");
                 }
@@ -157,7 +157,10 @@ impl Account {
             }
         }
         if !is_safe_address(&self.redirect_uri) || self.redirect_uri.contains('?') {
-            wrong("redirect_uri", "must be the https address of the callback (http for this machine only), without a query");
+            wrong(
+                "redirect_uri",
+                "must be the https address of the callback (http for this machine only), without a query",
+            );
         }
         if self.scopes.is_empty() || !self.scopes.iter().all(|scope| is_scope(scope)) {
             wrong("delegated_permissions", "must be a list of scopes without spaces, such as Mail.Send");
@@ -181,7 +184,9 @@ mod tests {
             let reference = SecretRef::try_from(good.to_owned()).unwrap();
             assert_eq!(reference.to_string(), good);
         }
-        for bad in ["", "hush", "ssm:", "ssm:/", "ssm:hush", "secretsmanager:", "secretsmanager:hush hush", "vault:hush"] {
+        for bad in
+            ["", "hush", "ssm:", "ssm:/", "ssm:hush", "secretsmanager:", "secretsmanager:hush hush", "vault:hush"]
+        {
             let error = SecretRef::try_from(bad.to_owned()).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hush"), "{bad}");
         }
@@ -189,7 +194,9 @@ mod tests {
 
     #[test]
     fn account_tokens_go_over_tls_or_stay_on_this_machine() {
-        for good in ["https://login.example.com", "https://a.example:8443/x", "http://127.0.0.1:80/", "http://localhost/x"] {
+        for good in
+            ["https://login.example.com", "https://a.example:8443/x", "http://127.0.0.1:80/", "http://localhost/x"]
+        {
             assert!(is_safe_address(good), "{good}");
         }
         for bad in [

@@ -208,11 +208,7 @@ impl Exchanger {
         Ok(Ok(()))
     }
 
-    async fn fail(
-        &self,
-        sign_in: &SignIn,
-        failure: Failure,
-    ) -> Result<Option<(Status, Option<Failure>)>, WorkError> {
+    async fn fail(&self, sign_in: &SignIn, failure: Failure) -> Result<Option<(Status, Option<Failure>)>, WorkError> {
         if self.store.change(&sign_in.failed(failure.clone()), None).await? == Step::Lost {
             return Ok(None);
         }

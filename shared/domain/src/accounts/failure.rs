@@ -181,7 +181,8 @@ impl Failure {
                 "Check whether the provider works, then start again.",
             ),
             Self::ProviderFailed => (
-                "Token exchange failed: the provider could not be reached or did not answer sensibly, three times.".into(),
+                "Token exchange failed: the provider could not be reached or did not answer sensibly, three times."
+                    .into(),
                 "Check whether the provider works, then start again.",
             ),
             Self::NoToken => (
@@ -192,24 +193,18 @@ impl Failure {
                 "Somebody else than the account's owner signed in.".into(),
                 "Start again, and sign in under the account's own name (a private window helps).",
             ),
-            Self::Interrupted => (
-                "The exchange was interrupted; a code cannot be used twice.".into(),
-                "Start the sign-in again.",
-            ),
+            Self::Interrupted => {
+                ("The exchange was interrupted; a code cannot be used twice.".into(), "Start the sign-in again.")
+            }
             Self::LoggedOut => (
                 "The account was logged out.".into(),
                 "Ask whoever ended its tokens whether it may sign in, then start again.",
             ),
-            Self::RefreshRefused { status } => (
-                format!("The provider does not refresh the tokens any more: {status}."),
-                "Sign the account in again.",
-            ),
-            Self::TooOld => {
-                ("The account's sign-in is older than any may be.".into(), "Sign the account in again.")
+            Self::RefreshRefused { status } => {
+                (format!("The provider does not refresh the tokens any more: {status}."), "Sign the account in again.")
             }
-            Self::Unreadable => {
-                ("The kept tokens cannot be read any more.".into(), "Sign the account in again.")
-            }
+            Self::TooOld => ("The account's sign-in is older than any may be.".into(), "Sign the account in again."),
+            Self::Unreadable => ("The kept tokens cannot be read any more.".into(), "Sign the account in again."),
         };
         Advice { message, next }
     }
@@ -220,10 +215,9 @@ impl Failure {
                 "계정별 OAuth 설정이 없습니다.".into(),
                 "enrollment 파일을 확인하고 가져오기(cargo xtask accounts import DIR)를 실행하세요.",
             ),
-            Self::Inactive => (
-                "비활성 계정입니다.".into(),
-                "enrollment 파일에서 `active: true`로 바꾸고 가져온 뒤 다시 시작하세요.",
-            ),
+            Self::Inactive => {
+                ("비활성 계정입니다.".into(), "enrollment 파일에서 `active: true`로 바꾸고 가져온 뒤 다시 시작하세요.")
+            }
             Self::Full => (
                 "이미 100개의 인증이 진행 중입니다.".into(),
                 "일부가 끝날 때까지 기다리거나(늦어도 10분 뒤에 끝납니다) 정리를 실행하세요.",
@@ -240,7 +234,9 @@ impl Failure {
                 "이미 처리된 응답입니다.".into(),
                 "한 번의 인증에는 한 번만 응답할 수 있습니다. 창을 닫아도 됩니다. 계정이 로그인되지 않았다면 다시 시작하세요.",
             ),
-            Self::Expired => ("제한 시간 안에 인증이 완료되지 않았습니다.".into(), "다시 시작하고 10분 안에 로그인하세요."),
+            Self::Expired => {
+                ("제한 시간 안에 인증이 완료되지 않았습니다.".into(), "다시 시작하고 10분 안에 로그인하세요.")
+            }
             Self::CleanedUp => ("관리자가 이 인증을 종료했습니다.".into(), "아직 필요하다면 다시 시작하세요."),
             Self::AccessDenied => (
                 "로그인 또는 동의가 거부되었습니다.".into(),
@@ -291,10 +287,9 @@ impl Failure {
                 "계정의 소유자가 아닌 사람이 로그인했습니다.".into(),
                 "다시 시작하여 계정 본인의 이름으로 로그인하세요(시크릿 창을 권장합니다).",
             ),
-            Self::Interrupted => (
-                "토큰 교환이 중단되었습니다. 코드는 두 번 쓸 수 없습니다.".into(),
-                "인증을 다시 시작하세요.",
-            ),
+            Self::Interrupted => {
+                ("토큰 교환이 중단되었습니다. 코드는 두 번 쓸 수 없습니다.".into(), "인증을 다시 시작하세요.")
+            }
             Self::LoggedOut => (
                 "계정이 로그아웃되었습니다.".into(),
                 "토큰을 종료한 담당자에게 다시 로그인해도 되는지 확인한 뒤 시작하세요.",

@@ -141,7 +141,8 @@ impl Keeper {
         let Some(access) = issued.access_token().filter(|_| is_bearer) else { return Ok(None) };
         let (time, scope) = (self.clock.now(), issued.scope().map(str::to_owned));
         let now = Epoch::from(time);
-        let kept_token = |token: &RawToken, expires_at| KeptToken { id: TokenId::of_opaque(token), issued_at: now, expires_at };
+        let kept_token =
+            |token: &RawToken, expires_at| KeptToken { id: TokenId::of_opaque(token), issued_at: now, expires_at };
         let access_row = kept_token(&access, now.plus(issued.expires_in().unwrap_or(ACCESS_SECONDS)));
         // Providers do not say; no verifier takes a sign-in for good for longer.
         let refresh_expiry = signed_in_at.plus(self.limits.max_sign_in_age);
@@ -243,7 +244,12 @@ impl Keeper {
     }
 
     /// Marks rows of tokens that others have taken the place of, or that nobody was given.
-    pub async fn retire(&self, user: &UserId, tokens: impl IntoIterator<Item = &TokenId>, by: &RevokedBy) -> PortResult<()> {
+    pub async fn retire(
+        &self,
+        user: &UserId,
+        tokens: impl IntoIterator<Item = &TokenId>,
+        by: &RevokedBy,
+    ) -> PortResult<()> {
         let revoked = Revoked { at: self.clock.now().into(), by: by.clone() };
         for id in tokens {
             self.rows.revoke(&Owner::User(user.clone()), id, &revoked).await?;

@@ -164,11 +164,12 @@ impl Refresher {
             return Ok(Outcome::Left);
         }
         let field = |name: &str, value: String| (name.to_owned(), value);
-        let fields =
-            vec![field("grant_type", "refresh_token".to_owned()), field("refresh_token", refresh_token)];
-        let (client, form) = (Client { id: &account.client, secret: secret.as_ref() }, Form { fields, authorization: None });
+        let fields = vec![field("grant_type", "refresh_token".to_owned()), field("refresh_token", refresh_token)];
+        let (client, form) =
+            (Client { id: &account.client, secret: secret.as_ref() }, Form { fields, authorization: None });
         match self.provider.token(&account.provider, client, &form, 0).await {
-            Ok(issued) => match self.keeper.obtained(account, &issued, kept.signed_in_at, Some((kept, &tokens))).await? {
+            Ok(issued) => match self.keeper.obtained(account, &issued, kept.signed_in_at, Some((kept, &tokens))).await?
+            {
                 Some(obtained) => self.keep(account, &claimed, obtained, &tokens).await,
                 None => self.give_back(account, &claimed).await,
             },
@@ -185,7 +186,11 @@ impl Refresher {
             },
             Err(error) => {
                 tracing::warn!(%error, account = %account.user, "the provider did not refresh");
-                *failures.lock().unwrap_or_else(PoisonError::into_inner).entry(account.provider.clone()).or_default() += 1;
+                *failures
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .entry(account.provider.clone())
+                    .or_default() += 1;
                 self.give_back(account, &claimed).await
             }
         }

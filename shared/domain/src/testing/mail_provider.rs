@@ -165,13 +165,7 @@ impl MailProvider for FakeMailProvider {
         Ok(format!("https://login.example.com/authorize?{}", query.join("&")))
     }
 
-    async fn token(
-        &self,
-        _: &Provider,
-        client: Client<'_>,
-        form: &Form,
-        _: u32,
-    ) -> Result<Issued, UpstreamError> {
+    async fn token(&self, _: &Provider, client: Client<'_>, form: &Form, _: u32) -> Result<Issued, UpstreamError> {
         let mut state = self.lock();
         state.asked += 1;
         match state.moods.pop_front() {
