@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use tests::environment::root;
 
@@ -29,12 +30,16 @@ fn dependencies_point_one_way() {
     assert!(!kit.iter().any(|name| name == "adapters" || name.starts_with("aws-sdk")));
 }
 
+/// All files under a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 #[test]
 fn adapters_appear_in_main_alone_and_main_is_short() {
     for function in fs::read_dir(root().join("functions")).unwrap() {
-        let source = function.unwrap().path().join("src");
-        for file in fs::read_dir(&source).unwrap() {
-            let path = file.unwrap().path();
+        for path in files(&function.unwrap().path().join("src")) {
             let text = fs::read_to_string(&path).unwrap();
             if path.ends_with("main.rs") {
                 assert!(text.lines().count() <= 34, "{} is more than wiring", path.display());
