@@ -167,3 +167,44 @@ async fn an_issuers_own_revocation_reaches_the_denylist_even_while_redis_is_away
     let refused = fleet.checker().check(&token).await.unwrap();
     assert_eq!((refused.refusal, refused.degraded), (Some(Refusal::TokenRevoked), None));
 }
+
+#[tokio::test]
+async fn cut_5_a_cache_that_would_throw_keys_out_is_not_believed_until_it_does_so_no_more() {
+    let (store, redis, now) = (Store::start().await, RedisServer::start(), SystemClock.now());
+    let (fleet, job) = fleet(&store, &redis, now).await;
+    fleet.plan(&job.id).await;
+    assert_eq!(fleet.guard().await.unwrap(), Guarded::Complete);
+    redis.say::<()>(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]).await;
+    let forgetful = Guarded::Forgetful { eviction_policy: "volatile-lru".to_owned() };
+    assert_eq!(fleet.guard().await.unwrap(), forgetful);
+    assert_eq!(check_everybody(&fleet, now).await, ASKED.len(), "DynamoDB is asked, every time");
+    assert_eq!(fleet.guard().await.unwrap(), forgetful, "it is not rebuilt as long as it forgets");
+    redis.say::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    assert!(matches!(fleet.guard().await.unwrap(), Guarded::Rebuilt { .. }));
+    assert_eq!(check_everybody(&fleet, now).await, 0);
+}
+
+#[tokio::test]
+async fn cut_5_a_cache_that_has_thrown_keys_out_is_rebuilt_though_its_marker_stands() {
+    let (store, redis, now) = (Store::start().await, RedisServer::start(), SystemClock.now());
+    let (fleet, job) = fleet(&store, &redis, now).await;
+    fleet.plan(&job.id).await;
+    assert_eq!(fleet.guard().await.unwrap(), Guarded::Complete);
+    // Full at once, for as long as it takes to throw something out: not the marker, which nobody could miss.
+    redis.say::<()>(&["PERSIST", "bl:marker"]).await;
+    for (setting, value) in [("maxmemory-policy", "volatile-random"), ("maxmemory", "1")] {
+        redis.say::<()>(&["CONFIG", "SET", setting, value]).await;
+    }
+    // What it threw out when it was told so, or with this try to write.
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let _: Result<(), _> = redis::cmd("SET").arg("x").arg("y").query_async(&mut connection).await;
+    for (setting, value) in [("maxmemory", "0"), ("maxmemory-policy", "noeviction")] {
+        redis.say::<()>(&["CONFIG", "SET", setting, value]).await;
+    }
+    assert_eq!(redis.say::<u64>(&["EXISTS", "bl:marker"]).await, 1);
+    assert!(fleet.cache.memory().await.unwrap().evicted_keys > 0);
+    assert!(matches!(fleet.guard().await.unwrap(), Guarded::Rebuilt { entries } if entries >= 150));
+    assert_eq!(check_everybody(&fleet, now).await, 0);
+    assert_eq!(fleet.guard().await.unwrap(), Guarded::Complete, "once, not again and again");
+}

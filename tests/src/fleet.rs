@@ -10,7 +10,7 @@ use domain::accounts::exchange::Exchanger;
 use domain::accounts::ports::AccountStore;
 use domain::accounts::refresh::Refresher;
 use domain::accounts::{Desk, Keeper};
-use domain::audit::{AuditLog, Auditor};
+use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
 use domain::check::Checker;
 use domain::decision::Limits;
@@ -49,6 +49,7 @@ pub trait AllPorts:
     + KeyStore
     + DenylistStore
     + AuditLog
+    + JobTrail
     + AccountStore
     + 'static
 {
@@ -157,7 +158,12 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
 
     /// Lists.
     pub fn lister(&self) -> Lister {
-        Lister { jobs: self.store.clone(), vault: self.vault.clone(), clock: self.clock.clone() }
+        Lister {
+            jobs: self.store.clone(),
+            trail: self.store.clone(),
+            vault: self.vault.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     /// The planner.

@@ -93,7 +93,8 @@ async fn forward(
         return Err("the call is lost".into());
     }
     let (mut parts, body) = request.into_parts();
-    parts.uri = format!("{upstream}{}", parts.uri.path()).parse()?;
+    let asked = parts.uri.path_and_query().map_or("/", |asked| asked.as_str());
+    parts.uri = format!("{upstream}{asked}").parse()?;
     let body = body.collect().await?.to_bytes();
     let answer = client.request(Request::from_parts(parts, Full::new(body))).await?;
     let (parts, body) = answer.into_parts();

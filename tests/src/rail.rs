@@ -15,7 +15,8 @@ use domain::identity::{Profile, VerificationSource};
 use domain::ids::{ClientId, JobId, RawToken, SessionId, TokenId, UserId};
 use domain::job::{Chunk, ChunkRef};
 use domain::ports::{
-    CacheAnswer, DenylistCache, DenylistStore, Entry, FrozenJob, Page, PortResult, SignInStore, TokenStore,
+    CacheAnswer, DenylistCache, DenylistStore, Entry, FrozenJob, Page, PortResult, ServerMemory, SignInStore,
+    TokenStore,
 };
 use domain::testing::{FakeIssuer, Memory};
 use domain::time::Epoch;
@@ -241,10 +242,16 @@ impl DenylistStore for Rail<Memory> {
     async fn renew_generation(&self, generation: &str) -> PortResult<()> {
         step!(self, renew_generation(generation))
     }
+    async fn forget_retired(&self, until: Epoch) -> PortResult<u64> {
+        step!(self, forget_retired(until))
+    }
 }
 
 #[async_trait]
 impl DenylistCache for Rail<Memory> {
+    async fn memory(&self) -> PortResult<ServerMemory> {
+        step!(self, memory())
+    }
     async fn ask(&self, token: &TokenFacts) -> PortResult<CacheAnswer> {
         self.weather.port().await?;
         let answer = DenylistCache::ask(self.inner.as_ref(), token).await;

@@ -75,6 +75,7 @@ pub fn variables(endpoint: &str) -> HashMap<String, String> {
         ("ACCOUNTS_TABLE", &tables.accounts),
         ("AUDIT_HEADS_BUCKET", "audit-heads"),
         ("APP_SECRET_ID", "app-secret"),
+        ("CACHE_ID", "cache"),
         ("MAIL_FROM", "no-reply@example.com"),
         ("REDIS_URL", "redis://127.0.0.1:9"),
         ("PLAN_QUEUE_URL", NOWHERE),
@@ -122,7 +123,6 @@ impl Store {
     async fn create_tables(&self) {
         let client = Client::new(&self.aws().await);
         let by_client = keys_only("by-client", vec![key("client_shard", KeyType::Hash), key("owner", KeyType::Range)]);
-        let audit_by_time = keys_only("audit-by-time", vec![key("day", KeyType::Hash), key("time", KeyType::Range)]);
         let jobs_by =
             |name: &str, hash: &str| keys_only(name, vec![key(hash, KeyType::Hash), key("created_at", KeyType::Range)]);
         let job_lists = [("open-jobs", "open"), ("jobs-by-time", "listed"), ("jobs-by-actor", "actor")];
@@ -135,9 +135,13 @@ impl Store {
                 (job_lists.map(|(name, hash)| jobs_by(name, hash)).to_vec(), attributes)
             }
             "audit" => {
-                let mut by_time = audit_by_time.clone();
-                by_time.projection = Some(Projection::builder().projection_type(ProjectionType::All).build());
-                (vec![by_time], vec![attribute("day", s.clone()), attribute("time", s.clone())])
+                let audit_by = |name: &str, hash: &str| {
+                    let mut index = keys_only(name, vec![key(hash, KeyType::Hash), key("time", KeyType::Range)]);
+                    index.projection = Some(Projection::builder().projection_type(ProjectionType::All).build());
+                    index
+                };
+                let attributes = ["day", "job_id", "time"].map(|name| attribute(name, s.clone()));
+                (vec![audit_by("audit-by-time", "day"), audit_by("audit-by-job", "job_id")], attributes.to_vec())
             }
             _ => (vec![], vec![]),
         };

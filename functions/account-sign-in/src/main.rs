@@ -1,8 +1,7 @@
 //! Starts the worker of account sign-ins on Lambda.
 use std::sync::Arc;
 
-use adapters::accounts::{AwsSecrets, Providers};
-use adapters::{aws, dynamodb::Dynamo, vault::SecretVault};
+use adapters::{accounts, aws, dynamodb::Dynamo};
 use domain::accounts::{Keeper, exchange::Exchanger};
 use domain::{audit::Auditor, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
@@ -13,8 +12,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let (aws, clock, ids) = (aws::config().await, Arc::new(SystemClock), Arc::new(SystemIds));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
-    let vault = Arc::new(SecretVault::new(&aws, config::app_secret()?, clock.clone()));
-    let (provider, secrets) = (Arc::new(Providers::new(clock.clone())), Arc::new(AwsSecrets::new(&aws)));
+    let (provider, secrets, vault) = accounts::world(&aws, config::app_secret()?, clock.clone());
     let keeper = Keeper::new(&store, vault.clone(), clock.clone(), ids.clone(), config::limits()?);
     let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids: ids.clone() };
     store.warm_up().await;

@@ -5,6 +5,7 @@
 
 mod affected;
 mod answers;
+mod audit;
 mod cancel;
 mod create;
 mod emergency_key;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use domain::accept::Acceptor;
-use domain::audit::{AuditLog, Auditor};
+use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
 use domain::decision::Limits;
 use domain::effect::Effector;
@@ -76,8 +77,11 @@ pub struct Outside {
 }
 
 /// The tables, as one store.
-pub trait Tables: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + 'static {}
-impl<S: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + 'static> Tables for S {}
+pub trait Tables: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + JobTrail + 'static {}
+impl<S> Tables for S where
+    S: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + JobTrail + 'static
+{
+}
 
 impl Deps {
     /// Puts the rules together over one store.
@@ -109,7 +113,7 @@ impl Deps {
             auditor: auditor.clone(),
         };
         let canceller = Canceller { jobs: store.clone(), auditor, clock: clock.clone() };
-        let lister = Lister { jobs: store.clone(), vault, clock };
+        let lister = Lister { jobs: store.clone(), trail: store.clone(), vault, clock };
         Self { callers, acceptor, desk, canceller, lister }
     }
 }
@@ -126,6 +130,7 @@ fn calls() -> OpenApiRouter<Deps> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, cancel::cancel))
         .routes(routes!(affected::list))
+        .routes(routes!(audit::list))
 }
 
 /// All calls of this function, open to pages of these origins.

@@ -52,6 +52,7 @@ pub fn no_page(error: NoPage) -> Problem {
     match error {
         NoPage::Cursor => Problem::invalid("/cursor", error.to_string()),
         NoPage::Unknown => Problem::not_found(error.to_string()),
+        NoPage::Forbidden(_) => Problem::forbidden(error.to_string()),
         NoPage::Port(error) => Problem::unavailable(&error),
     }
 }
@@ -70,7 +71,7 @@ impl Asked {
 
     /// Of a job that the caller may not see, which is written down.
     pub async fn refused(self, deps: &Deps, caller: &User, id: &JobId, error: NoPage) -> Problem {
-        if matches!(error, NoPage::Unknown) && !caller.may(Permission::View) {
+        if matches!(error, NoPage::Unknown | NoPage::Forbidden(_)) && !caller.may(Permission::View) {
             let metadata = serde_json::json!({ "asked_for": self.path });
             let auditor = &deps.acceptor.auditor;
             auditor.refused(Action::PermissionDenied, caller, Some(id), &self.origin, metadata).await;

@@ -35,6 +35,8 @@ macro_rules! names {
     };
 }
 
+pub(crate) use names;
+
 names!(
     /// Where a job stands.
     StatusName of job::Status {

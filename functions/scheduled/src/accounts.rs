@@ -19,29 +19,22 @@ use domain::vault::Vault;
 #[derive(Clone)]
 pub struct AccountKeeper(Refresher);
 
-/// What lies outside of the store.
-pub struct Outside {
-    /// Providers.
-    pub provider: Arc<dyn MailProvider>,
-    /// Clients' secrets.
-    pub secrets: Arc<dyn SecretStore>,
-    /// Seals.
-    pub vault: Arc<dyn Vault>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Claims.
-    pub ids: Arc<dyn IdSource>,
-    /// The verifiers' limits.
-    pub limits: Limits,
-}
+/// Providers, their clients' secrets, and what seals.
+pub type Providers = (Arc<dyn MailProvider>, Arc<dyn SecretStore>, Arc<dyn Vault>);
 
 impl AccountKeeper {
     /// Over one store.
-    pub fn new<S>(store: &Arc<S>, outside: Outside) -> Self
+    pub fn new<S>(
+        store: &Arc<S>,
+        providers: Providers,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+        limits: Limits,
+    ) -> Self
     where
         S: AccountStore + TokenStore + SignInStore + DenylistStore + AuditLog + 'static,
     {
-        let Outside { provider, secrets, vault, clock, ids, limits } = outside;
+        let (provider, secrets, vault) = providers;
         let keeper = Keeper::new(store, vault, clock.clone(), ids.clone(), limits);
         let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids: ids.clone() };
         Self(Refresher { store: store.clone(), keeper, provider, secrets, auditor, clock, ids })

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use domain::accept::Acceptor;
 use domain::audit::check::{AuditReader, DailyCheck, Examiner, Stage};
 use domain::audit::head::{HeadStore, Publisher};
-use domain::guard;
-use domain::ports::{DenylistCache, DenylistStore, JobStore};
+use domain::cache_service::CacheService;
+use domain::guard::{self, Guarded};
+use domain::ports::{DenylistCache, DenylistStore, JobStore, PortResult};
 use domain::redrive::Redriver;
+use domain::retire;
 use domain::settings::CleanUp;
 use domain::source::IdSource;
 use domain::time::Clock;
@@ -17,7 +19,7 @@ use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::{Deserialize, Serialize};
 
-pub use accounts::{AccountKeeper, Outside};
+pub use accounts::{AccountKeeper, Providers};
 
 /// What the tasks need.
 #[derive(Clone)]
@@ -32,6 +34,10 @@ pub struct Deps {
     pub denylist: Arc<dyn DenylistStore>,
     /// Redis.
     pub cache: Arc<dyn DenylistCache>,
+    /// Who runs it.
+    pub cache_service: Arc<dyn CacheService>,
+    /// Replicas that each write to it waits for.
+    pub replicas: u32,
     /// Looks after the audit.
     pub audit: AuditKeeper,
     /// Looks after accounts.
@@ -40,6 +46,12 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Names of rebuilds.
     pub ids: Arc<dyn IdSource>,
+}
+
+impl Deps {
+    async fn guard(&self) -> PortResult<Guarded> {
+        guard::guard(self.denylist.as_ref(), self.cache.as_ref(), self.clock.as_ref(), self.ids.as_ref()).await
+    }
 }
 
 /// Publishes the heads of the audit's chains, and checks them.
@@ -69,6 +81,10 @@ pub enum Task {
     Redrive,
     /// Every minute: renew the complete cache's lease, rebuild any other.
     CacheGuard,
+    /// Every hour: the same, and look at how the cache is set up.
+    VerifyCache,
+    /// Every hour: forget cutoffs that no token can match any more.
+    RetireCutoffs,
     /// Every day: end tokens that are too old or unused for too long.
     CleanUp,
     /// Every five minutes: publish the heads of the audit's chains.
@@ -99,7 +115,19 @@ pub enum Report {
     /// Of the cache guard.
     CacheGuard {
         /// What it found.
-        outcome: String,
+        outcome: Guarded,
+    },
+    /// Of the look at the cache's setup.
+    VerifyCache {
+        /// What the guard found.
+        outcome: Guarded,
+        /// Why it cannot be trusted, in words.
+        concerns: Vec<String>,
+    },
+    /// Of the forgetting.
+    RetireCutoffs {
+        /// How many cutoffs there were.
+        retired: u64,
     },
     /// Of the clean-up.
     CleanUp {
@@ -153,7 +181,8 @@ const NAMED: usize = 20;
 
 /// Does one task.
 pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Error> {
-    let report = match event.payload {
+    let task = event.payload;
+    let report = match task {
         Task::Redrive => {
             let done = deps.redriver.redrive().await?;
             done.closed.iter().for_each(|closed| metrics::job_ended(deps.clock.as_ref(), closed));
@@ -161,9 +190,23 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             Report::Redrive { looked_at: done.looked_at, plans: done.plans, chunks: done.chunks, closed }
         }
         Task::CacheGuard => {
-            let (store, cache) = (deps.denylist.as_ref(), deps.cache.as_ref());
-            let outcome = guard::guard(store, cache, deps.clock.as_ref(), deps.ids.as_ref()).await?;
-            Report::CacheGuard { outcome: format!("{outcome:?}") }
+            let outcome = deps.guard().await?;
+            metrics::cache_not_safe(deps.clock.as_ref(), usize::from(matches!(outcome, Guarded::Forgetful { .. })));
+            Report::CacheGuard { outcome }
+        }
+        Task::VerifyCache => {
+            let outcome = deps.guard().await?;
+            let concerns = deps.cache_service.setup().await?.concerns(deps.replicas);
+            let concerns: Vec<String> = concerns.iter().map(ToString::to_string).collect();
+            for concern in &concerns {
+                tracing::error!(concern, "the cache cannot be trusted as it is set up");
+            }
+            metrics::cache_not_safe(deps.clock.as_ref(), concerns.len());
+            Report::VerifyCache { outcome, concerns }
+        }
+        Task::RetireCutoffs => {
+            let retired = retire::retire(deps.denylist.as_ref(), deps.clock.as_ref()).await?;
+            Report::RetireCutoffs { retired }
         }
         Task::CleanUp => {
             let jobs = domain::clean_up::clean_up(&deps.acceptor, deps.clean_up).await?;
@@ -192,6 +235,6 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             Report::EndAccountSignIns { cleaned: done.cleaned, active: done.active }
         }
     };
-    tracing::info!(?report, "scheduled task done");
+    tracing::info!(?task, ?report, "scheduled task done");
     Ok(report)
 }

@@ -8,6 +8,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use domain::error::PortError;
 
 /// The SDK has no operation time-out by default: without one a lost packet would hold a request until the function
 /// itself is ended.
@@ -50,4 +52,17 @@ pub async fn local(endpoint: &str, region: &str, key_id: &str, secret: &str) -> 
         .retry_config(RetryConfig::standard().with_max_attempts(5))
         .load()
         .await
+}
+
+/// What a service answered in the negative, or that it did not answer.
+pub(crate) fn failed<E, R>(service: &'static str, error: SdkError<E, R>) -> PortError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let cause = match (error.code(), error.message()) {
+        (Some(code), message) => format!("{code}: {}", message.unwrap_or_default()),
+        (None, _) => DisplayErrorContext(&error).to_string(),
+    };
+    PortError::Unavailable { service, cause }
 }

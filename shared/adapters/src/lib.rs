@@ -8,6 +8,7 @@ pub mod aws;
 pub mod cached_lookup;
 pub mod denylist;
 pub mod dynamodb;
+pub mod elasticache;
 pub mod http;
 pub mod inspector;
 pub mod oidc;

@@ -18,6 +18,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use crate::aws;
+
 const SERVICE: &str = "S3";
 const PREFIX: &str = "heads/";
 /// Keys count down from here: twelve digits.
@@ -65,14 +67,12 @@ fn unavailable(cause: String) -> PortError {
     PortError::Unavailable { service: SERVICE, cause }
 }
 
-fn failed<E>(error: SdkError<E>) -> PortError
+fn failed<E, R>(error: SdkError<E, R>) -> PortError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
 {
-    unavailable(match (error.code(), error.message()) {
-        (Some(code), message) => format!("{code}: {}", message.unwrap_or_default()),
-        (None, _) => aws_sdk_s3::error::DisplayErrorContext(&error).to_string(),
-    })
+    aws::failed(SERVICE, error)
 }
 
 /// What is listed under a key.

@@ -1,6 +1,11 @@
 //! Keeping the cache honest: its marker says "this cache holds everything", and only a rebuild may set it (`[CUT-5]`).
+//!
+//! A server that throws keys out when it is full may say "not revoked" of a revoked token. One that is set to do so is
+//! not believed at all; one that did so is rebuilt.
 
 use std::collections::HashMap;
+
+use serde::Serialize;
 
 use crate::cutoff::Cutoff;
 use crate::ids::{JobId, TokenId, UserId};
@@ -11,9 +16,18 @@ use crate::time::{Clock, Epoch};
 /// How long a marker stands without being renewed, in seconds. The guard runs every minute.
 pub const LEASE_SECONDS: u64 = 300;
 
+/// The only `maxmemory-policy` under which nothing is forgotten: a full cache refuses to write.
+pub const NO_EVICTION: &str = "noeviction";
+
 /// What the guard found and did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Guarded {
+    /// The server would throw keys out when it is full. Nobody believes it any more; the durable denylist is asked.
+    Forgetful {
+        /// Its `maxmemory-policy`.
+        eviction_policy: String,
+    },
     /// The cache is complete; its lease is renewed.
     Complete,
     /// It was not; it is now.
@@ -37,22 +51,30 @@ pub async fn distrust(store: &dyn DenylistStore, cache: &dyn DenylistCache, ids:
     Ok(())
 }
 
-/// Renews the marker of a complete cache, rebuilds any other.
+/// Renews the marker of a complete cache, rebuilds any other, and takes that of a forgetful one away.
 pub async fn guard(
     store: &dyn DenylistStore,
     cache: &dyn DenylistCache,
     clock: &dyn Clock,
     ids: &dyn IdSource,
 ) -> PortResult<Guarded> {
+    let memory = cache.memory().await?;
+    if memory.eviction_policy != NO_EVICTION {
+        cache.void().await?;
+        return Ok(Guarded::Forgetful { eviction_policy: memory.eviction_policy });
+    }
     let generation = store.generation().await?;
-    if cache.renew(&generation).await? {
+    // What was thrown out since the rebuild makes the cache as incomplete as another generation does.
+    let marker = format!("{generation}-{}", memory.evicted_keys);
+    if cache.renew(&marker).await? {
         return Ok(Guarded::Complete);
     }
     let rebuild = ids.uuid();
     cache.begin_rebuild(&rebuild).await?;
     let entries = project_all(store, cache, clock).await?;
     // A writer that could not reach the cache in the meantime has replaced the generation.
-    if store.generation().await? != generation || !cache.finish_rebuild(&rebuild, &generation).await? {
+    let same = store.generation().await? == generation && cache.memory().await? == memory;
+    if !same || !cache.finish_rebuild(&rebuild, &marker).await? {
         return Ok(Guarded::Interrupted);
     }
     Ok(Guarded::Rebuilt { entries })

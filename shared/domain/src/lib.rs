@@ -11,6 +11,7 @@
 pub mod accept;
 pub mod accounts;
 pub mod audit;
+pub mod cache_service;
 pub mod cancel;
 pub mod check;
 pub mod clean_up;
@@ -43,6 +44,7 @@ pub mod ports;
 pub mod rate;
 pub mod records;
 pub mod redrive;
+pub mod retire;
 pub mod selector;
 pub mod session;
 pub mod settings;

@@ -1,4 +1,4 @@
-//! Lists of jobs and of affected users, page by page (`[API-9]`). Cursors are sealed, so that nobody can forge one or
+//! Lists of jobs, of affected users and of a job's audit entries, page by page (`[API-9]`). Cursors are sealed, so that nobody can forge one or
 //! take it to another list.
 
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{JobTrail, TrailLine};
 use crate::conditions::JobType;
 use crate::directory::User;
 use crate::error::PortError;
@@ -45,6 +46,9 @@ pub enum NoPage {
     /// There is no such job, or it is not the caller's to see.
     #[error("there is no such job, or it is not yours to see")]
     Unknown,
+    /// The caller may not see such a list.
+    #[error("{} is required", .0.as_str())]
+    Forbidden(Permission),
     /// A store did not answer.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -85,6 +89,8 @@ struct AffectedPlace {
 pub struct Lister {
     /// Jobs.
     pub jobs: Arc<dyn JobStore>,
+    /// What was written down of them.
+    pub trail: Arc<dyn JobTrail>,
     /// Seals cursors.
     pub vault: Arc<dyn Vault>,
     /// Time.
@@ -190,6 +196,31 @@ impl Lister {
             items.push(AffectedLine::Service(service));
         }
         Ok(Listed { items, next_cursor: None })
+    }
+
+    /// What was written down of a job, newest first.
+    pub async fn trail(
+        &self,
+        caller: &User,
+        id: &JobId,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Listed<TrailLine>, NoPage> {
+        if !caller.may(Permission::View) {
+            return Err(NoPage::Forbidden(Permission::View));
+        }
+        self.jobs.get(id).await?.ok_or(NoPage::Unknown)?;
+        let purpose = purpose("trail", &(&caller.id, id))?;
+        let from: Option<String> = self.open(&purpose, cursor).await?;
+        let page = self.trail.of_job(id, from.as_deref(), limit).await?;
+        let mut items: Vec<TrailLine> = page.items.into_iter().map(Into::into).collect();
+        // The two writings of one entry have the same time, and so stand side by side.
+        items.dedup_by(|later, earlier| later.id().is_some() && later.id() == earlier.id());
+        let next_cursor = match page.next {
+            Some(next) => Some(self.seal(&purpose, next).await?),
+            None => None,
+        };
+        Ok(Listed { items, next_cursor })
     }
 
     async fn open<T: serde::de::DeserializeOwned>(

@@ -376,6 +376,9 @@ pub trait DenylistStore: Send + Sync {
     async fn generation(&self) -> PortResult<String>;
     /// Replaces the generation: no cache of an older one counts as complete.
     async fn renew_generation(&self, generation: &str) -> PortResult<()>;
+    /// Forgets what every question reads (cutoffs of everything, and the jobs whose frozen users are cut off) if it
+    /// retired at or before a time. Says how many there were.
+    async fn forget_retired(&self, until: Epoch) -> PortResult<u64>;
 }
 
 /// What the cache says of a token.
@@ -387,9 +390,20 @@ pub enum CacheAnswer {
     Incomplete,
 }
 
+/// What a cache's server says of how it forgets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerMemory {
+    /// What it does when it is full: `maxmemory-policy`.
+    pub eviction_policy: String,
+    /// Keys it threw out because it was full, since it started.
+    pub evicted_keys: u64,
+}
+
 /// The denylist's projection (Redis): fast, and trusted only while its marker stands (`[CUT-5]`).
 #[async_trait]
 pub trait DenylistCache: Send + Sync {
+    /// How the server forgets.
+    async fn memory(&self) -> PortResult<ServerMemory>;
     /// Everything that may refuse this token, in one wait (`[CHECK-2]`).
     async fn ask(&self, token: &TokenFacts) -> PortResult<CacheAnswer>;
     /// Adds cutoffs, keeping per scope and variety the latest. Answers once the replicas have them.

@@ -101,6 +101,11 @@ pub fn audit_heads_bucket() -> Result<String, ConfigError> {
     required("AUDIT_HEADS_BUCKET")
 }
 
+/// The replication group in ElastiCache that is the cache: `CACHE_ID`.
+pub fn cache_id() -> Result<String, ConfigError> {
+    required("CACHE_ID")
+}
+
 /// The clean-up: `CLEAN_UP_INACTIVE_DAYS`, `CLEAN_UP_MAX_TOKEN_AGE_DAYS`; 0, the default, counts as not given.
 pub fn clean_up() -> Result<CleanUp, ConfigError> {
     let days = |name| number(name, 0).map(|days| Some(days).filter(|days| *days > 0));

@@ -70,6 +70,11 @@ pub fn mail_returned(clock: &dyn Clock, delivery: &Delivery) {
     emit(clock, "MailReturned", Unit::Count, 1, &[("job_id", delivery.mark.job.as_str())]);
 }
 
+/// Writes in how many ways the cache cannot be trusted.
+pub fn cache_not_safe(clock: &dyn Clock, concerns: usize) {
+    emit(clock, "CacheNotSafe", Unit::Count, concerns as u64, &[]);
+}
+
 /// Writes how many places of the audit trail were found to be tampered with.
 pub fn audit_broken(clock: &dyn Clock, places: usize) {
     emit(clock, "AuditBroken", Unit::Count, places as u64, &[]);

@@ -23,7 +23,7 @@ use ops::web::Answer;
 use serde_json::{Value, json};
 use tests::environment::{self, unique};
 use tests::fleet::LIMITS;
-use tests::invoke::{call, invoke};
+use tests::invoke::{invoke, operate};
 
 use super::Caller;
 
@@ -44,7 +44,7 @@ impl Desk {
         let caller = Caller::sign_in("system.admin@example.com").await;
         let stack = &caller.stack;
         let callback = format!("{}/api/v1/accounts/auth/callback", stack.api_url);
-        let made = call(
+        let made = operate(
             stack,
             "cognito-idp",
             "AWSCognitoIdentityProviderService.CreateUserPoolClient",
@@ -61,7 +61,7 @@ impl Desk {
         let (client, secret) = (text("ClientId"), text("ClientSecret"));
         let name = format!("batch-logout/accounts/{}", unique("mail"));
         let kept = json!({ "Name": name, "SecretString": secret });
-        call(stack, "secretsmanager", "secretsmanager.CreateSecret", &kept).await;
+        operate(stack, "secretsmanager", "secretsmanager.CreateSecret", &kept).await;
         let user = UserId::parse(unique("메일-계정")).unwrap();
         let desk = Self { user, callback, client, secret, caller };
         desk.enrol(SecretRef::SecretsManager(name)).await;
@@ -260,7 +260,7 @@ async fn account_on_the_stack_another_person_a_wrong_secret_and_a_missing_one_ar
 
     let wrong = format!("batch-logout/accounts/{}", unique("wrong"));
     let kept = json!({ "Name": wrong, "SecretString": "not the client's secret" });
-    call(&desk.caller.stack, "secretsmanager", "secretsmanager.CreateSecret", &kept).await;
+    operate(&desk.caller.stack, "secretsmanager", "secretsmanager.CreateSecret", &kept).await;
     for (secret, wanted) in [
         (SecretRef::SecretsManager(wrong), "Token exchange failed: 40"),
         (SecretRef::SecretsManager("batch-logout/accounts/there-is-none".to_owned()), "secret could not be read"),

@@ -103,7 +103,17 @@ async fn audit_1_every_action_is_written_down_once_each_time_it_happens() {
 
     let reason = "every action of the audit";
     let job = call("POST", "/client", json!({ "client_id": ours, "reason": reason }), 202).await;
-    admin.wait_for(job["job_id"].as_str().unwrap(), |job| job["status"] == "completed").await;
+    let job = job["job_id"].as_str().unwrap();
+    admin.wait_for(job, |job| job["status"] == "completed").await;
+    let (mut trail, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = call("GET", &format!("/jobs/{job}/audit?limit=1{cursor}"), Value::Null, 200).await;
+        let Some(line) = page["items"].as_array().unwrap().first().map(|line| &line["entry"]) else { break };
+        trail.push(line["action"].as_str().unwrap().to_owned());
+        assert_eq!((&line["actor"]["id"], line["success"].as_bool()), (&json!(actor.id), Some(true)));
+        cursor = format!("&cursor={}", page["next_cursor"].as_str().unwrap());
+    }
+    assert_eq!(trail, ["batch_logout_completed", "batch_logout_initiated"], "newest first");
     given_up(&stack, &unique("audit-fails"), &actor).await;
     invoke(&stack, &stack.scheduled, "scheduled/redrive.json").await;
     let stopped = unique("audit-stopped");

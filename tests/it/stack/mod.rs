@@ -9,6 +9,7 @@ mod fuzz;
 mod kinds;
 mod notices;
 mod roles;
+mod schedules;
 mod sign_in;
 mod slice;
 mod stores;

@@ -50,6 +50,9 @@ GET ~/jobs/{id}               | no such job                | 404  404  404  404 
 GET ~/jobs/{id}/affected-users| their own                  | 200  200  200  200  200  200  200  200  401
 GET ~/jobs/{id}/affected-users| another's                  | 200  200  200  404  404  200  404  404  401
 GET ~/jobs/{id}/affected-users| no such job                | 404  404  404  404  404  404  404  404  401
+GET ~/jobs/{id}/audit         | their own                  | 200  200  200  403  403  200  403  403  401
+GET ~/jobs/{id}/audit         | another's                  | 200  200  200  403  403  200  403  403  401
+GET ~/jobs/{id}/audit         | no such job                | 404  404  404  403  403  404  403  403  401
 DELETE ~/jobs/{id}            | their own, finished        | 409  409  409  403  403  403  403  403  401
 DELETE ~/jobs/{id}            | another's, finished        | 409  409  409  403  403  403  403  403  401
 DELETE ~/jobs/{id}            | no such job                | 404  404  404  403  403  403  403  403  401

@@ -1,6 +1,7 @@
 //! The audit trail. Entries are put where nothing is yet; the functions' roles allow no more than that.
 //!
-//! An item is one place of a chain. The index by time repeats when it was, so that reports need not look at everything.
+//! An item is one place of a chain. The indexes by time and by job repeat when it was, so that nobody need look at
+//! everything.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
@@ -10,8 +11,8 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use domain::audit::chain::{Hash, Sealed};
 use domain::audit::check::AuditReader;
 use domain::audit::verify::{Found, Place};
-use domain::audit::{AuditLog, Entry};
-use domain::ids::ChainId;
+use domain::audit::{AuditLog, Entry, JobTrail};
+use domain::ids::{ChainId, JobId};
 use domain::ports::{Page, PortResult};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,7 @@ use super::jobs::{cancellation_codes, transact_put};
 
 const NEW: &str = "attribute_not_exists(pk)";
 const BY_TIME: &str = "audit-by-time";
+const BY_JOB: &str = "audit-by-job";
 /// A day's entries are spread over so many partitions of the index, by their chains: no day is a hot key.
 const SHARDS: u8 = 8;
 /// Entries read at a time.
@@ -281,4 +283,30 @@ impl AuditReader for Dynamo {
 
 fn at_start(day: NaiveDate, shard: u8) -> Cursor {
     Cursor { day, shard, after: None }
+}
+
+#[async_trait]
+impl JobTrail for Dynamo {
+    async fn of_job(&self, job: &JobId, from: Option<&str>, limit: usize) -> PortResult<Page<Found>> {
+        let start = from.map(of_cursor::<[String; 3]>).transpose()?.map(|[time, pk, sk]| {
+            let mut start = key(pk, sk);
+            start.extend([("job_id".to_owned(), s(job.as_str())), ("time".to_owned(), s(time))]);
+            start
+        });
+        let page = self
+            .client
+            .query()
+            .table_name(&self.tables.audit)
+            .index_name(BY_JOB)
+            .key_condition_expression("job_id = :job")
+            .expression_attribute_values(":job", s(job.as_str()))
+            .scan_index_forward(false)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(failed)?;
+        let next = after(page.last_evaluated_key, &["time", "pk", "sk"]).map(|key| cursor(&key)).transpose()?;
+        Ok(Page { items: page.items.into_iter().flatten().map(read).collect(), next })
+    }
 }

@@ -270,6 +270,19 @@ impl DenylistStore for Dynamo {
         item.insert("generation".to_owned(), s(generation));
         self.denylist_put(item).await
     }
+
+    async fn forget_retired(&self, until: Epoch) -> PortResult<u64> {
+        let mut retired = 0;
+        for item in self.denylist_query(ALL.to_owned()).await? {
+            if item.epoch("ttl")? > until {
+                continue;
+            }
+            let delete = self.client.delete_item().table_name(&self.tables.denylist);
+            delete.set_key(Some(key(ALL, item.text("sk")?))).send().await.map_err(failed)?;
+            retired += 1;
+        }
+        Ok(retired)
+    }
 }
 
 fn read_entry(item: &Reader) -> PortResult<Option<Entry>> {

@@ -8,6 +8,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::error::PortError;
 use domain::time::Epoch;
 
+use crate::aws;
+
 /// An item, as the SDK has it.
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -111,9 +113,5 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,
 {
-    let cause = match (error.code(), error.message()) {
-        (Some(code), message) => format!("{code}: {}", message.unwrap_or_default()),
-        (None, _) => aws_sdk_dynamodb::error::DisplayErrorContext(&error).to_string(),
-    };
-    PortError::Unavailable { service: SERVICE, cause }
+    aws::failed(SERVICE, error)
 }

@@ -80,6 +80,10 @@ impl DenylistStore for LazyDynamo {
     async fn renew_generation(&self, generation: &str) -> PortResult<()> {
         self.made().renew_generation(generation).await
     }
+
+    async fn forget_retired(&self, until: Epoch) -> PortResult<u64> {
+        self.made().forget_retired(until).await
+    }
 }
 
 #[async_trait]

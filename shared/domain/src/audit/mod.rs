@@ -14,6 +14,8 @@ pub mod chain;
 pub mod check;
 mod entry;
 pub mod head;
+mod of_job;
 pub mod verify;
 
 pub use entry::{Action, AuditLog, Auditor, Entry, Level, Origin};
+pub use of_job::{JobTrail, TrailLine};

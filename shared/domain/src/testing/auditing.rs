@@ -11,8 +11,8 @@ use crate::audit::chain::Sealed;
 use crate::audit::check::AuditReader;
 use crate::audit::head::{HeadStore, Kept};
 use crate::audit::verify::{Found, verify};
-use crate::audit::{Action, AuditLog, Entry, Level, Origin};
-use crate::ids::{ChainId, GroupId};
+use crate::audit::{Action, AuditLog, Entry, JobTrail, Level, Origin, TrailLine};
+use crate::ids::{ChainId, GroupId, JobId};
 use crate::job::Status;
 use crate::ports::{Created, JobStore, NewJob, Page, PortResult, Step};
 
@@ -66,7 +66,7 @@ async fn chains_of<S: AuditReader>(store: &S, run: &str) -> BTreeMap<ChainId, Ve
 }
 
 /// `[AUDIT-2]`: entries are chained, whether they come alone or with what happens to a job, and read back as written.
-pub async fn auditing<S: AuditLog + AuditReader + JobStore>(store: &S, run: &str, now: DateTime<Utc>) {
+pub async fn auditing<S: AuditLog + AuditReader + JobTrail + JobStore>(store: &S, run: &str, now: DateTime<Utc>) {
     let now = DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap();
     let mut written = Vec::new();
     for n in 0..7 {
@@ -100,6 +100,18 @@ pub async fn auditing<S: AuditLog + AuditReader + JobStore>(store: &S, run: &str
     }
     let nobody = ChainId::parse(format!("{run}-nobody")).unwrap();
     assert_eq!(store.last(&nobody).await.unwrap(), None);
+
+    let about = job(&format!("{run}-about"), &GroupId::parse("g").unwrap(), now);
+    for n in 11..15 {
+        let entry = Entry { job_id: Some(about.id.clone()), ..entry(run, n, now) };
+        store.append(&entry).await.unwrap();
+    }
+    let found = all(async |from: Option<String>| store.of_job(&about.id, from.as_deref(), 3).await).await;
+    let lines = found.into_iter().map(TrailLine::from);
+    let ids: Vec<String> = lines.map(|line| line.id().unwrap().to_owned()).collect();
+    assert_eq!(ids, [14, 13, 12, 11].map(|n| format!("{run}-{n}")), "AUDIT-1: a job's entries, newest first");
+    let nothing = JobId::parse(format!("{run}-nothing")).unwrap();
+    assert_eq!(store.of_job(&nothing, None, 3).await.unwrap().items, []);
 
     let (since, until) = (now + TimeDelta::milliseconds(2), now + TimeDelta::milliseconds(5));
     let found = all(async |from: Option<String>| store.between(since, until, from.as_deref()).await).await;

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::accounts::ports::AccountStore;
 use crate::audit::check::AuditReader;
-use crate::audit::{AuditLog, Entry as AuditEntry};
+use crate::audit::{AuditLog, Entry as AuditEntry, JobTrail};
 use crate::conditions::Conditions;
 use crate::cutoff::{Basis, Cutoff, CutoffSet, Kinds, Scope, Spares};
 use crate::decision::{Answer, TokenFacts};
@@ -468,6 +468,24 @@ pub async fn denylist_store<S: DenylistStore + JobStore>(store: &S, run: &str, n
         answer.cutoffs.iter().filter(|cutoff| cutoff.job == frozen.id).map(|c| &c.scope).collect();
     assert!(scopes.contains(&&Scope::UserClient(name(0), id(format!("{run}-c")))), "{scopes:?}");
 
+    // Long ago, so that nobody else's are meant.
+    let retired = cutoff(Scope::Everything, 1, &format!("{run}-retired"), 5);
+    let pattern = FrozenJob::of(std::slice::from_ref(&retired)).unwrap();
+    store.put_cutoffs(std::slice::from_ref(&retired)).await.unwrap();
+    store.activate(&pattern).await.unwrap();
+    let kept = async || {
+        let answer = DenylistStore::ask(store, &token).await.unwrap();
+        let listed = answer.cutoffs.iter().any(|cutoff| cutoff.at == retired.at && cutoff.scope == retired.scope);
+        (listed, store.active().await.unwrap().contains(&pattern))
+    };
+    let held = kept().await.1;
+    store.forget_retired(Epoch(4)).await.unwrap();
+    assert!(held && kept().await.1, "CUT-5: not before it retires");
+    assert!(store.forget_retired(Epoch(5)).await.unwrap() >= 2);
+    assert_eq!(kept().await, (false, false), "CUT-5: retired cutoffs and lists of frozen users are forgotten");
+    let answer = DenylistStore::ask(store, &token).await.unwrap();
+    assert_eq!(listed(&answer, run), listed(&expected, run), "CUT-5: and nothing else");
+
     let (mut found, mut from) = (Vec::new(), None);
     loop {
         let page = store.entries(from.as_deref()).await.unwrap();
@@ -544,7 +562,7 @@ pub async fn cache_merges_like_the_domain<C: DenylistCache>(
 pub async fn all_stores<S>(store: Arc<S>, run: &str, now: DateTime<Utc>)
 where
     S: Directory + RecordStore + TokenStore + SignInStore + JobStore + NoticeStore,
-    S: DenylistStore + KeyStore + AuditLog + AuditReader + AccountStore,
+    S: DenylistStore + KeyStore + AuditLog + AuditReader + JobTrail + AccountStore,
 {
     directory(store.as_ref(), &format!("{run}-d")).await;
     tokens(store.as_ref(), &format!("{run}-t")).await;

@@ -9,12 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::trail::Trail;
 use crate::audit::check::AuditReader;
 use crate::audit::verify::Found;
-use crate::audit::{AuditLog, Entry as AuditEntry};
-use crate::cutoff::{Cutoff, CutoffSet};
+use crate::audit::{AuditLog, Entry as AuditEntry, JobTrail};
+use crate::cutoff::{Cutoff, CutoffSet, Scope};
 use crate::decision::{Answer, TokenFacts};
 use crate::directory::{Client, Group, User};
 use crate::emergency::{KEY_TRIES, KeyStore, StoredKey};
 use crate::error::PortError;
+use crate::guard::NO_EVICTION;
 use crate::ids::{ChainId, ClientId, GroupId, JobId, SessionId, TokenId, UserId};
 use crate::job::{
     Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, NoticeRef, PlanCursor, Priority, Status, Tally,
@@ -23,7 +24,8 @@ use crate::notice::name_key;
 use crate::notify::{Mark, NoticeCounts, NoticeStore, Outcome, Recipient, Told, Trouble};
 use crate::ports::{
     Affected, Applied, CLIENT_SHARDS, CacheAnswer, Created, DenylistCache, DenylistStore, Directory, Entry, Frozen,
-    FrozenJob, Idempotency, JobStore, NewJob, Page, PortResult, RecordStore, SignInStore, Step, TokenStore, WorkQueue,
+    FrozenJob, Idempotency, JobStore, NewJob, Page, PortResult, RecordStore, ServerMemory, SignInStore, Step,
+    TokenStore, WorkQueue,
 };
 use crate::rate::{SlotChange, Slots};
 use crate::records::{Change, Entity, Key, Record};
@@ -70,6 +72,8 @@ pub(super) struct State {
     generation: String,
     marker: Option<String>,
     rebuild: Option<String>,
+    eviction_policy: Option<String>,
+    evicted_keys: u64,
     down: bool,
 }
 
@@ -99,6 +103,18 @@ impl Memory {
     /// The audit entries, in the order they came.
     pub fn audit(&self) -> Vec<AuditEntry> {
         self.lock().audit.entries()
+    }
+
+    /// Takes another `maxmemory-policy`: `noeviction` until then.
+    pub fn set_eviction_policy(&self, policy: &str) {
+        self.lock().eviction_policy = Some(policy.to_owned());
+    }
+
+    /// Throws cutoffs out, as a full cache does that is allowed to; the marker stands.
+    pub fn evict(&self) {
+        let mut state = self.lock();
+        state.evicted_keys += state.cutoffs.len() as u64;
+        state.cutoffs.clear();
     }
 
     /// Forgets the denylist and its marker, as a cache that lost its memory does.
@@ -726,6 +742,13 @@ impl AuditReader for Memory {
 }
 
 #[async_trait]
+impl JobTrail for Memory {
+    async fn of_job(&self, job: &JobId, from: Option<&str>, limit: usize) -> PortResult<Page<Found>> {
+        Ok(self.up()?.audit.of_job(job, from, limit))
+    }
+}
+
+#[async_trait]
 impl DenylistStore for Memory {
     async fn ask(&self, token: &TokenFacts) -> PortResult<Answer> {
         Ok(answer(&*self.up()?, token))
@@ -778,10 +801,22 @@ impl DenylistStore for Memory {
         generation.clone_into(&mut self.up()?.generation);
         Ok(())
     }
+    async fn forget_retired(&self, until: Epoch) -> PortResult<u64> {
+        let mut state = self.up()?;
+        let before = state.cutoffs.len() + state.active.len();
+        state.cutoffs.retain(|cutoff| cutoff.scope != Scope::Everything || cutoff.retires_at > until);
+        state.active.retain(|job| job.retires_at > until);
+        Ok((before - state.cutoffs.len() - state.active.len()) as u64)
+    }
 }
 
 #[async_trait]
 impl DenylistCache for Memory {
+    async fn memory(&self) -> PortResult<ServerMemory> {
+        let state = self.up()?;
+        let eviction_policy = state.eviction_policy.clone().unwrap_or_else(|| NO_EVICTION.to_owned());
+        Ok(ServerMemory { eviction_policy, evicted_keys: state.evicted_keys })
+    }
     async fn ask(&self, token: &TokenFacts) -> PortResult<CacheAnswer> {
         let state = self.up()?;
         Ok(if state.marker.is_some() { CacheAnswer::Complete(answer(&state, token)) } else { CacheAnswer::Incomplete })

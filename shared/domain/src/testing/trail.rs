@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::audit::Entry;
 use crate::audit::chain::{Sealed, Tip};
 use crate::audit::verify::Found;
-use crate::ids::ChainId;
+use crate::ids::{ChainId, JobId};
 use crate::ports::{Page, PortResult};
 
 const PAGE: usize = 3;
@@ -14,10 +14,14 @@ const PAGE: usize = 3;
 pub(super) struct Trail(Vec<(Entry, Sealed)>);
 
 fn page_of<T>(items: impl Iterator<Item = T>, from: Option<&str>) -> Page<T> {
+    pages(items, from, PAGE)
+}
+
+fn pages<T>(items: impl Iterator<Item = T>, from: Option<&str>, size: usize) -> Page<T> {
     let start: usize = from.and_then(|from| from.parse().ok()).unwrap_or_default();
-    let mut items: Vec<T> = items.skip(start).take(PAGE + 1).collect();
-    let next = (items.len() > PAGE).then(|| (start + PAGE).to_string());
-    items.truncate(PAGE);
+    let mut items: Vec<T> = items.skip(start).take(size + 1).collect();
+    let next = (items.len() > size).then(|| (start + size).to_string());
+    items.truncate(size);
     Page { items, next }
 }
 
@@ -50,6 +54,11 @@ impl Trail {
     pub(super) fn last(&self, chain: &ChainId) -> Option<Found> {
         let last = self.0.iter().rfind(|(_, sealed)| &sealed.chain == chain);
         last.map(|(_, sealed)| Found::Entry(sealed.clone()))
+    }
+
+    pub(super) fn of_job(&self, job: &JobId, from: Option<&str>, limit: usize) -> Page<Found> {
+        let of_job = self.0.iter().rev().filter(|(entry, _)| entry.job_id.as_ref() == Some(job));
+        pages(of_job.map(|(_, sealed)| Found::Entry(sealed.clone())), from, limit)
     }
 
     pub(super) fn between(&self, since: DateTime<Utc>, until: DateTime<Utc>, from: Option<&str>) -> Page<Found> {
