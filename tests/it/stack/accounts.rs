@@ -11,7 +11,8 @@ use domain::accounts::{Account, Kept, Provider, SecretRef};
 use domain::cutoff::Scope;
 use domain::deny::Denier;
 use domain::ids::{ClientId, UserId};
-use domain::ports::TokenStore as _;
+use domain::ports::{RecordStore as _, TokenStore as _};
+use domain::records::{Entity, Record, UserRecord};
 use domain::source::SystemIds;
 use domain::time::{Clock as _, Epoch, SystemClock};
 use domain::token::{Owner, RevokedBy, TokenKind};
@@ -43,6 +44,14 @@ impl Desk {
     async fn new() -> Self {
         let caller = Caller::sign_in("system.admin@example.com").await;
         let stack = &caller.stack;
+        let person = stack.person("system.admin@example.com").unwrap();
+        let known = UserRecord {
+            email: Some(person.email.clone()),
+            roles: person.roles.clone(),
+            ..UserRecord::new(UserId::parse(&*person.id).unwrap())
+        };
+        let now = SystemClock.now().timestamp_millis();
+        stack.store().await.apply(&Record::upsert(now, Entity::User(known))).await.unwrap();
         let callback = format!("{}/api/v1/accounts/auth/callback", stack.api_url);
         let made = operate(
             stack,

@@ -221,7 +221,10 @@ impl Refresher {
         let refresh = claimed.refresh.as_ref().filter(|_| is_rotated);
         let replaced = std::iter::once(&claimed.access).chain(refresh).map(|token| &token.id);
         let replaced = replaced.filter(|id| !new().any(|new| new == *id));
-        self.keeper.retire(&account.user, replaced, &RevokedBy::Rotation).await?;
+        // The provider knows it in any case.
+        if let Err(error) = self.keeper.retire(&account.user, replaced, &RevokedBy::Rotation).await {
+            tracing::warn!(%error, account = %account.user, "replaced tokens could not be marked");
+        }
         Ok(Outcome::Refreshed)
     }
 
