@@ -72,7 +72,7 @@ impl Desk {
         let kept = json!({ "Name": name, "SecretString": secret });
         operate(stack, "secretsmanager", "secretsmanager.CreateSecret", &kept).await;
         let user = UserId::parse(unique("메일-계정")).unwrap();
-        let desk = Self { user, callback, client, secret, caller };
+        let desk = Self { caller, user, callback, client, secret };
         desk.enrol(SecretRef::SecretsManager(name)).await;
         desk
     }
@@ -221,10 +221,11 @@ async fn account_somebody_signs_in_at_the_provider_and_the_tokens_are_kept_refre
     let code = back.split("code=").nth(1).unwrap().split('&').next().unwrap();
     let state = back.split("state=").nth(1).unwrap().split('&').next().unwrap();
     let tables = &desk.caller.stack.tables;
-    let mut everything = desk.table(&tables.accounts).await + &desk.table(&tables.audit).await;
+    let mut everything = vec![desk.table(&tables.accounts).await, desk.table(&tables.audit).await];
     let logs = environment::root().join(".local/log/aws.log");
-    everything += &std::fs::read_to_string(logs).unwrap_or_default();
-    everything += &format!("{:?}", store.holdings(&owner).await.unwrap());
+    everything.push(std::fs::read_to_string(logs).unwrap());
+    everything.push(format!("{:?}", store.holdings(&owner).await.unwrap()));
+    let everything = everything.join("\n");
     for secret in [code, state, &desk.secret, "code_challenge="] {
         assert!(secret.len() > 10 && !everything.contains(secret), "{secret} stands somewhere");
     }

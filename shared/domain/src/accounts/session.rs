@@ -122,6 +122,7 @@ impl SignIn {
     }
 
     /// Called back with a code: PENDING → `CALLBACK_RECEIVED`.
+    #[must_use]
     pub fn received(&self, code: String, now: DateTime<Utc>) -> Self {
         Self {
             status: Status::CallbackReceived,
@@ -133,16 +134,19 @@ impl SignIn {
     }
 
     /// Taken by a worker. From here on no other may exchange the code.
+    #[must_use]
     pub fn claimed(&self, claim: Claim) -> Self {
         Self { claim: Some(claim), ..self.changed() }
     }
 
     /// Over: nothing that could be used for anything is left of it.
+    #[must_use]
     pub fn over(&self, status: Status, failure: Option<Failure>) -> Self {
         Self { status, failure, sealed: None, code: None, ..self.changed() }
     }
 
     /// Came to nothing.
+    #[must_use]
     pub fn failed(&self, failure: Failure) -> Self {
         self.over(Status::Failed, Some(failure))
     }

@@ -207,7 +207,7 @@ impl Desk {
         lifetime: TimeDelta,
         origin: &Origin,
     ) -> Vec<(UserId, Outcome)> {
-        let begin = users.to_vec().into_iter().map(|user| async move {
+        let begin = users.iter().cloned().map(|user| async move {
             let outcome = match self.is_signed_in(&user).await {
                 Ok(true) => Outcome::SignedIn,
                 Ok(false) => {
