@@ -16,6 +16,7 @@ use domain::job::{Job, Priority, Status, Tally};
 use domain::ports::{DenylistCache, JobStore as _, NewJob, RecordStore as _};
 use domain::records::{ClientRecord, Entity, MembershipKey, Record, UserRecord};
 use domain::settings::CleanUp;
+use domain::settle::Try;
 use domain::testing::Memory;
 use proptest::prelude::*;
 use tests::company::{self, Shape, SignIn, group_name, user_name};
@@ -160,7 +161,7 @@ async fn api_4_what_cannot_be_counted_in_a_request_needs_the_plan_that_the_worke
     let early = accept(&fleet, &me, by_time(false, Some(&plan.id), None)).await.unwrap_err();
     assert!(early.to_string().contains("is not finished"), "{early}");
     for chunk in fleet.plan(&plan.id).await {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     let counted = fleet.store.tally(&plan.id).await.unwrap().statistics;
     assert_eq!((counted.total_users_affected, counted.tokens()), (2_100, 4_200));
@@ -355,7 +356,7 @@ async fn cut_1_an_emergency_whose_cutoff_redis_cannot_take_is_accepted_refused_b
     assert_eq!(fleet.job(&job.id).await.effective_at, None);
     fleet.cache.set_down(false);
     for chunk in fleet.plan(&job.id).await.into_iter().chain(fleet.queue.take_chunks()) {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     let done = fleet.job(&job.id).await;
     assert!(done.effective_at.is_some());
@@ -420,7 +421,7 @@ async fn cut_1_client_and_created_before_jobs_are_effective_before_the_answer_an
         assert_eq!(job.effective_at.is_some(), at_once, "{conditions:?}");
         for chunk in fleet.plan(&job.id).await {
             assert_eq!(fleet.job(&job.id).await.effective_at.is_some(), at_once, "{conditions:?}: not too early");
-            fleet.settle(&chunk, false).await.unwrap();
+            fleet.settle(&chunk, Try::First).await.unwrap();
         }
         assert!(fleet.job(&job.id).await.effective_at.is_some(), "{conditions:?}");
     }
@@ -482,7 +483,7 @@ async fn spec_12_the_daily_clean_up_makes_each_of_its_jobs_once_a_day_through_th
     assert!(job.effective_at.is_some(), "a created_before job is effective at once");
     for id in &jobs {
         for chunk in fleet.plan(id).await {
-            fleet.settle(&chunk, false).await.unwrap();
+            fleet.settle(&chunk, Try::First).await.unwrap();
         }
         assert_eq!(fleet.job(id).await.status, Status::Completed);
     }
@@ -505,13 +506,13 @@ async fn cancel_after<S: AllPorts, C: DenylistCache + 'static>(fleet: &Fleet<S, 
     let chunks = fleet.plan(&job.id).await;
     assert_eq!(chunks.len(), 4);
     for chunk in &chunks[..settled] {
-        fleet.settle(chunk, false).await.unwrap();
+        fleet.settle(chunk, Try::First).await.unwrap();
     }
     let cancelled = fleet.canceller().cancel(&me, &job.id, "잘못된 그룹을 골랐습니다", &Origin::default()).await;
     let (stopped, then) = cancelled.unwrap();
     assert_eq!(stopped.status, Status::Cancelled);
     for chunk in &chunks {
-        fleet.settle(chunk, false).await.unwrap();
+        fleet.settle(chunk, Try::First).await.unwrap();
     }
     let tally = fleet.store.tally(&job.id).await.unwrap();
     assert_eq!(tally.statistics, then.statistics, "API-7: after the answer no chunk starts");
@@ -555,12 +556,12 @@ async fn api_7_a_finished_unknown_or_unplanned_job_is_conflict_not_found_and_not
     cancel(&dry.id).await.unwrap();
     assert!(!fleet.store.open_jobs().await.unwrap().contains(&dry.id), "a dry run that is called off is done with");
     for chunk in chunks {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     assert_eq!(fleet.store.tally(&dry.id).await.unwrap(), Tally::default(), "and nobody goes on counting");
     let done = started(accept(&fleet, &me, group("co")).await);
     for chunk in fleet.plan(&done.id).await {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     assert!(matches!(cancel(&done.id).await, Err(NotCancelled::Ended("completed"))));
     let entries = fleet.store.audit();
@@ -578,7 +579,7 @@ async fn api_7_a_cancel_that_races_with_workers_leaves_exact_numbers() {
     let job = started(accept(&fleet, &me, with_key(&digits(&fleet))).await);
     let chunks = fleet.plan(&job.id).await;
     let (settler, deadline) = (fleet.settler(), now() + TimeDelta::hours(1));
-    let work = futures::future::join_all(chunks.iter().map(|chunk| settler.settle(chunk, false, deadline)));
+    let work = futures::future::join_all(chunks.iter().map(|chunk| settler.settle(chunk, Try::First, deadline)));
     let canceller = fleet.canceller();
     let cancel = async {
         tokio::task::yield_now().await;

@@ -17,6 +17,7 @@ use domain::ids::{ChainId, GroupId, JobId, UserId};
 use domain::job::{Status, Tally};
 use domain::ports::{JobStore as _, NewJob, RecordStore as _, Step};
 use domain::records::{Entity, GroupRecord, MembershipKey, Record};
+use domain::settle::Try;
 use domain::testing::{MemoryHeads, TestClock, contract};
 use domain::time::from_millis;
 use futures::future::join_all;
@@ -202,7 +203,7 @@ async fn audit_1_a_jobs_end_is_written_down_once_with_its_level_and_what_it_did(
     assert_eq!(fleet.store.audit(), [], "nothing has ended yet");
     // Every chunk comes twice, and the re-drive looks after it as well.
     for chunk in chunks.iter().chain(&chunks) {
-        fleet.settle(chunk, false).await.unwrap();
+        fleet.settle(chunk, Try::First).await.unwrap();
     }
     fleet.redriver().redrive().await.unwrap();
     let [entry] = &fleet.store.audit()[..] else { panic!("one entry: {:?}", fleet.store.audit()) };
@@ -215,13 +216,13 @@ async fn audit_1_a_jobs_end_is_written_down_once_with_its_level_and_what_it_did(
     let chunks = fleet.plan(&failing.id).await;
     let broken = domain::settle::Settler { tokens: Arc::new(down()), ..fleet.settler() };
     for chunk in &chunks {
-        assert!(broken.settle(chunk, true, now() + TimeDelta::hours(1)).await.is_err());
+        assert!(broken.settle(chunk, Try::Last, now() + TimeDelta::hours(1)).await.is_err());
     }
     let entries = fleet.store.audit();
     let [_, entry] = &entries[..] else { panic!("two entries: {entries:?}") };
     assert_eq!((entry.action, entry.level, entry.success), (Action::BatchLogoutFailed, Level::Warning, false));
     for chunk in &chunks {
-        fleet.settle(chunk, false).await.unwrap();
+        fleet.settle(chunk, Try::First).await.unwrap();
     }
     let entries = fleet.store.audit();
     let [.., entry] = &entries[..] else { panic!("an entry") };

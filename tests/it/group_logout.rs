@@ -7,6 +7,7 @@ use domain::conditions::Conditions;
 use domain::ids::{GroupId, UserId};
 use domain::job::{ChunkRef, Facts, Fate, Job, Status};
 use domain::ports::{DenylistCache, JobStore as _, NewJob};
+use domain::settle::Try;
 use domain::testing::contract;
 use domain::time::{Clock as _, Epoch};
 use domain::token::Owner;
@@ -73,7 +74,7 @@ async fn check<S: AllPorts, C: DenylistCache + 'static>(
     let expected = oracle(shape, group, subgroups, spare_admins);
     check_verifiers(fleet, &run, shape, &expected, (group, subgroups, spare_admins)).await;
     for chunk in order(chunks) {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
 
     let job = fleet.job(&job.id).await;
@@ -198,7 +199,7 @@ async fn cut_6_workers_at_the_same_chunk_at_once_count_once() {
     assert_eq!(chunks.len(), 11);
     let settler = fleet.settler();
     let all = thrice(chunks);
-    let settled = futures::future::join_all(all.iter().map(|chunk| settler.settle(chunk, false, later()))).await;
+    let settled = futures::future::join_all(all.iter().map(|chunk| settler.settle(chunk, Try::First, later()))).await;
     assert!(settled.iter().all(Result::is_ok));
     let expected = oracle(&shape, 0, true, true);
     assert_eq!(expected.len(), 1_049);
@@ -218,15 +219,15 @@ async fn a_chunk_that_fails_for_good_fails_the_job_and_settling_it_later_complet
     // Its frozen users cannot be read: the chunk's store is away.
     let lost = chunks.pop().unwrap();
     for chunk in &chunks {
-        fleet.settle(chunk, false).await.unwrap();
+        fleet.settle(chunk, Try::First).await.unwrap();
     }
     let broken = domain::settle::Settler { tokens: std::sync::Arc::new(down()), ..fleet.settler() };
-    assert!(broken.settle(&lost, false, later()).await.is_err());
+    assert!(broken.settle(&lost, Try::First, later()).await.is_err());
     assert_eq!(fleet.job(&job.id).await.status, Status::Processing, "it will come again");
-    assert!(broken.settle(&lost, true, later()).await.is_err());
+    assert!(broken.settle(&lost, Try::Last, later()).await.is_err());
     assert_eq!(fleet.job(&job.id).await.status, Status::Failed);
     assert_eq!(fleet.store.tally(&job.id).await.unwrap().statistics.errors, 1);
-    fleet.settle(&lost, false).await.unwrap();
+    fleet.settle(&lost, Try::First).await.unwrap();
     assert_eq!(fleet.job(&job.id).await.status, Status::Completed);
     let statistics = fleet.store.tally(&job.id).await.unwrap().statistics;
     assert_eq!((statistics.errors, statistics.total_users_affected), (0, 1_049));
@@ -280,7 +281,7 @@ async fn a_planner_out_of_time_leaves_the_rest_to_the_next_and_the_redrive_finds
     fleet.clock.advance(domain::redrive::CHUNK_PATIENCE);
     assert_eq!(fleet.redriver().redrive().await.unwrap().chunks, 11);
     for chunk in fleet.queue.take_chunks() {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     assert_eq!(fleet.job(&job.id).await.status, Status::Completed);
 }
@@ -294,7 +295,7 @@ async fn api_3_a_population_too_large_for_a_request_is_counted_by_the_workers_an
     job.dry_run = true;
     fleet.store.create(NewJob::plain(&job)).await.unwrap();
     for chunk in fleet.plan(&job.id).await {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     let done = fleet.job(&job.id).await;
     assert_eq!((done.status, done.effective_at), (Status::Completed, None));

@@ -27,4 +27,5 @@ mod rfc_7662;
 mod routes;
 mod selectors;
 mod sessions;
+mod simulation;
 mod stack;

@@ -20,7 +20,7 @@ use domain::notify::{
 };
 use domain::ports::{DenylistCache, JobStore as _, NewJob, PortResult, RecordStore, Step, TokenStore as _};
 use domain::records::{Entity, MembershipKey, Record, UserRecord};
-use domain::settle::Settled;
+use domain::settle::{Settled, Try};
 use domain::testing::{Memory, MemoryPost, Reply, contract};
 use domain::time::Clock as _;
 use domain::token::Owner;
@@ -95,7 +95,7 @@ async fn settled<S: AllPorts, C: DenylistCache + 'static>(
 ) -> (String, JobId, Vec<NoticeRef>) {
     let (run, job, chunks) = planned(fleet, users, |job| job).await;
     for chunk in chunks {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     assert_eq!(fleet.job(&job).await.status, Status::Completed, "MAIL-3: nothing waits for mail");
     let messages = fleet.queue.take_notices();
@@ -395,7 +395,7 @@ async fn mail_3_refusals_missing_addresses_and_bounces_stand_with_the_user() {
     let job = group_job(&run);
     fleet.store.create(NewJob::plain(&job)).await.unwrap();
     for chunk in fleet.plan(&job.id).await {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     let post = post(&fleet);
     let refused = || Reply::Not(NotSent::Rejected("MessageRejected".to_owned()));
@@ -429,7 +429,7 @@ async fn mail_3_nobody_is_told_unless_the_job_wants_it_and_nobody_who_lost_nothi
     for change in [|job| Job { notify_users: false, ..job }, |job| Job { dry_run: true, ..job }] {
         let (_, job, chunks) = planned(&fleet, 3, change).await;
         for chunk in &chunks {
-            fleet.settle(chunk, false).await.unwrap();
+            fleet.settle(chunk, Try::First).await.unwrap();
         }
         assert_eq!(fleet.queue.take_notices(), []);
         // Not even by a message that nobody sent.
@@ -445,7 +445,7 @@ async fn mail_3_nobody_is_told_unless_the_job_wants_it_and_nobody_who_lost_nothi
         Job { status: Status::Pending, effective_at: None, plan: PlanCursor::default(), emitted: false, ..again };
     fleet.store.create(NewJob::plain(&again)).await.unwrap();
     for chunk in fleet.plan(&again.id).await {
-        fleet.settle(&chunk, false).await.unwrap();
+        fleet.settle(&chunk, Try::First).await.unwrap();
     }
     assert_eq!(fleet.queue.take_notices(), [], "the second job found nothing to end");
     assert_eq!(messages.len(), 1);
@@ -456,7 +456,7 @@ async fn mail_3_a_queue_that_is_away_delays_mail_alone() {
     let fleet = Fleet::in_memory(now());
     let (run, job, chunks) = planned(&fleet, 3, |job| job).await;
     fleet.queue.set_notices_down(true);
-    let Settled::Untold(Some(closed), _) = fleet.settle(&chunks[0], false).await.unwrap() else {
+    let Settled::Untold(Some(closed), _) = fleet.settle(&chunks[0], Try::First).await.unwrap() else {
         panic!("the message should come again, and the job is closed")
     };
     assert_eq!(closed.tokens_revoked, 3);
@@ -467,7 +467,7 @@ async fn mail_3_a_queue_that_is_away_delays_mail_alone() {
         assert!(row.revoked.is_some());
     }
     fleet.queue.set_notices_down(false);
-    assert_eq!(fleet.settle(&chunks[0], false).await.unwrap(), Settled::Through(None));
+    assert_eq!(fleet.settle(&chunks[0], Try::First).await.unwrap(), Settled::Through(None));
     assert_eq!(fleet.queue.take_notices().len(), 1);
 }
 

@@ -12,6 +12,7 @@ use domain::ingest::Ingest;
 use domain::job::Job;
 use domain::ports::{JobStore as _, NewJob, TokenStore as _};
 use domain::records::{Key, Record, TokenKey};
+use domain::settle::Try;
 use domain::testing::contract;
 use domain::testing::{FakeIssuer, Habits, Memory};
 use domain::time::{Clock as _, Epoch};
@@ -575,7 +576,7 @@ async fn cut_6_after_a_job_of_single_tokens_a_replaced_refresh_token_brings_noth
     let job = Job { conditions, ..contract::job("j", &GroupId::parse("g").unwrap(), at) };
     door.fleet.store.create(NewJob::plain(&job)).await.unwrap();
     for chunk in door.fleet.plan(&job.id).await {
-        door.fleet.settle(&chunk, false).await.unwrap();
+        door.fleet.settle(&chunk, Try::First).await.unwrap();
     }
     for ended in [successor.text("refresh_token"), replaced] {
         assert_error(&door.refresh(&ended).await, 400, "invalid_grant");

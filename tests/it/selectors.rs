@@ -17,7 +17,7 @@ use domain::estimate::Estimator;
 use domain::ids::UserId;
 use domain::job::{ChunkRef, Facts, Fate, Job, Priority, Statistics, Status};
 use domain::ports::{DenylistCache, Frozen, JobStore as _, NewJob, TokenStore};
-use domain::settle::{Settled, Settler};
+use domain::settle::{Settled, Settler, Try};
 use domain::source::IdSource as _;
 use domain::testing::{Memory, TestClock};
 use domain::time::{Clock, Epoch};
@@ -113,7 +113,7 @@ impl<S: AllPorts, C: DenylistCache + 'static> Crew<S, C> {
     }
 
     async fn settle(&self, chunk: &ChunkRef) -> Result<Settled, WorkError> {
-        self.settler().settle(chunk, false, now() + TimeDelta::hours(1)).await
+        self.settler().settle(chunk, Try::First, now() + TimeDelta::hours(1)).await
     }
 }
 
@@ -488,7 +488,7 @@ async fn cut_6_a_worker_out_of_time_leaves_the_rest_to_the_next_and_every_number
             let chunks = fleet.plan(&job.id).await;
             // No time at all: each only hands its part on.
             for chunk in &chunks {
-                let settled = fleet.settler().settle(chunk, false, now()).await.unwrap();
+                let settled = fleet.settler().settle(chunk, Try::First, now()).await.unwrap();
                 assert_eq!(settled, Settled::ToBeContinued);
                 assert_eq!(fleet.queue.take_chunks(), std::slice::from_ref(chunk));
             }
@@ -498,7 +498,7 @@ async fn cut_6_a_worker_out_of_time_leaves_the_rest_to_the_next_and_every_number
                 for chunk in waiting {
                     let clock = Arc::new(Ticking(AtomicI64::new(0)));
                     let settler = Settler { clock, ..fleet.settler() };
-                    let settled = settler.settle(&chunk, false, now() + TimeDelta::seconds(3)).await.unwrap();
+                    let settled = settler.settle(&chunk, Try::First, now() + TimeDelta::seconds(3)).await.unwrap();
                     continued += usize::from(settled == Settled::ToBeContinued);
                 }
                 waiting = fleet.queue.take_chunks();
@@ -528,7 +528,7 @@ async fn check_dying_workers(estate: &Estate, wish: &Wish, mut dice: Dice) {
     for chunk in dice.deliver(chunks.clone()) {
         let looks = AtomicI64::new(i64::try_from(dice.below(10)).unwrap());
         let settler = Settler { clock: Arc::new(Fuse { looks, store: fleet.store.clone() }), ..fleet.settler() };
-        let _ = settler.settle(&chunk, false, now() + TimeDelta::hours(1)).await;
+        let _ = settler.settle(&chunk, Try::First, now() + TimeDelta::hours(1)).await;
         fleet.store.set_down(false);
     }
     settle(&fleet, chunks, &mut dice).await;

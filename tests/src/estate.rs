@@ -551,7 +551,7 @@ impl Wish {
     }
 
     /// Whether a user is one of those meant.
-    fn means(&self, estate: &Estate, user: usize) -> bool {
+    pub fn means(&self, estate: &Estate, user: usize) -> bool {
         let named = match self {
             Self::Group { group, subgroups, .. } => estate.is_member(user, *group, *subgroups),
             Self::Conditional(Picks { groups, subgroups, users, .. }) => {

@@ -27,7 +27,7 @@ use domain::notify::{NoticeStore, Notifier};
 use domain::plan::Planner;
 use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, RecordStore, SignInStore, TokenStore};
 use domain::redrive::Redriver;
-use domain::settle::{Settled, Settler};
+use domain::settle::{Settled, Settler, Try};
 use domain::sign_out::SignOuts;
 use domain::testing::{
     FakeMailProvider, Memory, MemoryExchanges, MemoryMailer, MemoryQueue, MemorySecrets, MemoryVault, SeededIds,
@@ -55,6 +55,7 @@ pub trait AllPorts:
 {
 }
 impl AllPorts for Memory {}
+impl AllPorts for crate::rail::Rail<Memory> {}
 impl AllPorts for Dynamo {}
 
 /// The workers and what they work on.
@@ -204,8 +205,8 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
     }
 
     /// Settles a chunk, with all the time it needs.
-    pub async fn settle(&self, chunk: &ChunkRef, last_try: bool) -> Result<Settled, WorkError> {
-        self.settler().settle(chunk, last_try, self.clock.now() + TimeDelta::hours(1)).await
+    pub async fn settle(&self, chunk: &ChunkRef, at: Try) -> Result<Settled, WorkError> {
+        self.settler().settle(chunk, at, self.clock.now() + TimeDelta::hours(1)).await
     }
 
     /// The re-drive.

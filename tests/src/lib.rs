@@ -22,5 +22,6 @@ pub mod openapi;
 pub mod proxy;
 pub mod rail;
 pub mod redis_server;
+pub mod sim;
 pub mod slow_link;
 pub mod store;

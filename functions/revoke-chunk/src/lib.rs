@@ -3,7 +3,7 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use domain::messages::ChunkMessage;
-use domain::settle::{Settled, Settler};
+use domain::settle::{Settled, Settler, Try};
 use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 
@@ -16,7 +16,7 @@ pub async fn handle(event: LambdaEvent<SqsEvent>, settler: &Settler) -> Result<S
     let deadline = batch::deadline(&event.context);
     Ok(batch::run(event.payload, |message| async move {
         let chunk = ChunkMessage::parse(&message.body)?.chunk;
-        let settled = settler.settle(&chunk, message.receives >= MAX_RECEIVES, deadline).await?;
+        let settled = settler.settle(&chunk, Try::of(message.receives, MAX_RECEIVES), deadline).await?;
         let (closed, untold) = match settled {
             Settled::Through(closed) => (closed, None),
             Settled::Untold(closed, error) => (closed, Some(error)),

@@ -51,6 +51,28 @@ pub struct Settler {
     pub ids: Arc<dyn IdSource>,
 }
 
+/// Which delivery of its message a worker is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Try {
+    /// The first.
+    First,
+    /// A later one: whoever had the message before may have died at any moment.
+    Again,
+    /// The last that the queue makes.
+    Last,
+}
+
+impl Try {
+    /// By how often the message was delivered, this time included, and how often it can be.
+    pub fn of(receives: u32, most: u32) -> Self {
+        match receives {
+            last if last >= most => Self::Last,
+            0 | 1 => Self::First,
+            _ => Self::Again,
+        }
+    }
+}
+
 /// How a worker left a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
@@ -71,6 +93,8 @@ enum Mode {
     Count,
     /// What is left of it is counted: the job is cancelled.
     Leave,
+    /// What it lost is counted once more: another worker has settled it meanwhile.
+    Recount,
 }
 
 /// Where a worker is in a chunk that is a part of a table or index.
@@ -84,45 +108,58 @@ struct Place {
     left: bool,
 }
 
+impl Place {
+    fn read(stored: Option<String>) -> Result<Self, WorkError> {
+        let Some(stored) = stored else { return Ok(Self::default()) };
+        serde_json::from_str(&stored).map_err(|cause| WorkError::Retry(format!("a checkpoint: {cause}")))
+    }
+}
+
 /// A chunk under work.
 struct Work<'a> {
     job: &'a Job,
     number: u32,
     selector: Selector,
     spared: BTreeSet<UserId>,
+    /// Whether another worker has settled it.
+    settled: bool,
+    at: Try,
 }
 
 impl Settler {
-    /// Settles a chunk, or as much of it as can be done before `deadline`. `last_try` says that the queue will not
-    /// deliver it again: the chunk is then given up. Says whether that ended the job.
-    pub async fn settle(
-        &self,
-        chunk: &ChunkRef,
-        last_try: bool,
-        deadline: DateTime<Utc>,
-    ) -> Result<Settled, WorkError> {
+    /// Settles a chunk, or as much of it as can be done before `deadline`. With the last try it is given up. Says
+    /// whether that ended the job.
+    pub async fn settle(&self, chunk: &ChunkRef, at: Try, deadline: DateTime<Utc>) -> Result<Settled, WorkError> {
         let job = self.jobs.get(&chunk.job_id).await?;
         let job = job.ok_or_else(|| WorkError::Drop(format!("job {} is not known", chunk.job_id)))?;
         if job.dry_run && job.status == Status::Cancelled {
             return Ok(Settled::Through(None));
         }
-        let settled = self.settle_known(&job, chunk, deadline).await;
-        if settled.is_err() && last_try {
+        let settled = self.settle_known(&job, chunk, at, deadline).await;
+        if settled.is_err() && at == Try::Last {
             self.give_up(&job, chunk).await?;
         }
         settled
     }
 
-    async fn settle_known(&self, job: &Job, chunk: &ChunkRef, deadline: DateTime<Utc>) -> Result<Settled, WorkError> {
+    async fn settle_known(
+        &self,
+        job: &Job,
+        chunk: &ChunkRef,
+        at: Try,
+        deadline: DateTime<Utc>,
+    ) -> Result<Settled, WorkError> {
         let before = self.jobs.chunk_result(&job.id, chunk.number).await?;
         let through = before.filter(|result| result.outcome != ChunkOutcome::Failed);
-        let lost = if let Some(result) = through {
+        // Whoever had the message before may have died after they revoked a row that had just come, and before they
+        // noted it, while another worker settled the rest. So a message that comes again has all rows looked at again.
+        let lost = if let Some(result) = through.filter(|_| at == Try::First) {
             result.statistics
         } else {
             let selector = Selector::of(job);
             let listed = selector.spares_people() && !matches!(selector.source(), Source::People(_));
             let spared = if listed { self.jobs.frozen_people(&job.id, Frozen::Spared).await? } else { BTreeSet::new() };
-            let work = Work { job, number: chunk.number, selector, spared };
+            let work = Work { job, number: chunk.number, selector, spared, settled: through.is_some(), at };
             let left = match work.selector.source() {
                 Source::People(_) => Some(self.settle_people(&work, chunk).await?),
                 Source::Clients(_) | Source::Everyone => self.settle_part(&work, deadline).await?,
@@ -131,7 +168,11 @@ impl Settler {
                 self.queue.send_chunks(std::slice::from_ref(chunk), job.priority).await?;
                 return Ok(Settled::ToBeContinued);
             };
-            let outcome = if left { ChunkOutcome::Cancelled } else { ChunkOutcome::Done };
+            let outcome = match through {
+                Some(result) => result.outcome,
+                None if left => ChunkOutcome::Cancelled,
+                None => ChunkOutcome::Done,
+            };
             let (statistics, left) = self.recorded(job, chunk.number).await?;
             self.commit(job, chunk.number, ChunkResult { outcome, statistics, left }).await?;
             statistics
@@ -155,10 +196,12 @@ impl Settler {
     }
 
     /// What is to be done now. A page that begins after the job was cancelled is left alone.
-    async fn mode(&self, job: &Job) -> Result<Mode, WorkError> {
+    async fn mode(&self, work: &Work<'_>) -> Result<Mode, WorkError> {
+        let job = work.job;
         let now = self.jobs.get(&job.id).await?;
         let now = now.ok_or_else(|| WorkError::Drop(format!("job {} is not known any more", job.id)))?;
         Ok(match now.status {
+            _ if work.settled => Mode::Recount,
             _ if job.dry_run => Mode::Count,
             Status::Cancelled => Mode::Leave,
             _ => Mode::End,
@@ -167,7 +210,7 @@ impl Settler {
 
     /// Works through a chunk of frozen users. True if it was left alone.
     async fn settle_people(&self, work: &Work<'_>, chunk: &ChunkRef) -> Result<bool, WorkError> {
-        let mode = self.mode(work.job).await?;
+        let mode = self.mode(work).await?;
         let frozen = self.denylist.chunk(chunk).await?;
         let frozen =
             frozen.ok_or_else(|| WorkError::Drop(format!("job {} has no chunk {}", chunk.job_id, chunk.number)))?;
@@ -179,18 +222,16 @@ impl Settler {
     /// Works through a part of a table or index, page by page. True if some of it was left alone; `None` if time ran
     /// out.
     async fn settle_part(&self, work: &Work<'_>, deadline: DateTime<Utc>) -> Result<Option<bool>, WorkError> {
-        let stored = self.jobs.checkpoint(&work.job.id, work.number).await?;
-        let mut place: Place = match stored {
-            Some(stored) => serde_json::from_str(&stored)
-                .map_err(|cause| WorkError::Retry(format!("checkpoint of chunk {}: {cause}", work.number)))?,
-            None => Place::default(),
-        };
+        let mut place = Place::read(self.jobs.checkpoint(&work.job.id, work.number).await?)?;
+        if work.at != Try::First {
+            place = Place { left: place.left, ..Place::default() };
+        }
         loop {
             let Some(page) = self.page(work, &place).await? else { return Ok(Some(place.left)) };
             if self.clock.now() >= deadline {
                 return Ok(None);
             }
-            let mode = self.mode(work.job).await?;
+            let mode = self.mode(work).await?;
             self.settle_page(work, mode, page.items).await?;
             place.left |= mode == Mode::Leave;
             place.client += usize::from(page.next.is_none());
@@ -289,6 +330,7 @@ impl Settler {
                 self.record(work, Fate::Lost, &owner, covered.lost()).await?;
                 return self.record(work, Fate::Left, &owner, covered.left()).await;
             }
+            Mode::Recount => return self.record(work, Fate::Lost, &owner, covered.lost()).await,
             Mode::End => {}
         }
         let mut facts = Facts::default();

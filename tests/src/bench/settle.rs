@@ -19,7 +19,7 @@ use domain::conditions::Conditions;
 use domain::ids::{GroupId, TokenId};
 use domain::job::{Job, Status};
 use domain::ports::{JobStore as _, NewJob, TokenStore as _};
-use domain::settle::Settler;
+use domain::settle::{Settler, Try};
 use domain::testing::contract;
 use domain::time::{Clock as _, SystemClock};
 use domain::token::{Owner, Revoked, RevokedBy};
@@ -109,7 +109,7 @@ async fn settle(store: &Store, run: &str) -> (f64, f64) {
     let settler = Settler { clock: clock.clone(), ..fleet.settler() };
     let begun = Instant::now();
     for chunk in &chunks {
-        settler.settle(chunk, false, clock.now() + TimeDelta::minutes(10)).await.unwrap();
+        settler.settle(chunk, Try::First, clock.now() + TimeDelta::minutes(10)).await.unwrap();
     }
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!(dynamo.get(&job.id).await.unwrap().unwrap().status, Status::Completed);

@@ -234,10 +234,6 @@ impl Acceptor {
         if let By::User { user, .. } = by {
             self.authorise(user, &request.conditions).await?;
         }
-        let errors = validate::check(request, now);
-        if !errors.is_empty() {
-            return Err(Refused::Invalid(errors));
-        }
         let actor = match by {
             By::User { user, .. } => Actor::from(user),
             By::Schedule => Actor::schedule(),
@@ -251,9 +247,30 @@ impl Acceptor {
             request: request.fingerprint(),
             expires_at: Epoch::from(now).plus(REPEATED_SECONDS).0,
         });
+        // Before anything else is looked at: what was right once is not asked for again, whatever the clock says now.
         if let Some(answer) = self.repeated(idempotency.as_ref()).await? {
             return Ok(answer);
         }
+        let errors = validate::check(request, now);
+        if !errors.is_empty() {
+            return Err(Refused::Invalid(errors));
+        }
+        match self.decide_new(by, request, job, idempotency.as_ref()).await {
+            // The same request, sent twice at the same moment, may have taken the last slot, or used the key.
+            Err(refused @ (Refused::RateLimited(_) | Refused::WrongKey(_))) => {
+                self.repeated(idempotency.as_ref()).await?.ok_or(refused)
+            }
+            decided => decided,
+        }
+    }
+
+    async fn decide_new(
+        &self,
+        by: By<'_>,
+        request: &Request,
+        mut job: Job,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Answer, Refused> {
         let limit = match by {
             By::User { .. } => Some(Limit::of(job.conditions.job_type(), job.dry_run)),
             By::Schedule => None,
@@ -273,7 +290,7 @@ impl Acceptor {
         let mut size = Size::default();
         if job.dry_run {
             if let Some(estimate) = self.count(&job, &lists).await? {
-                let standing = self.keep_dry_run(&mut job, estimate, limit, idempotency.as_ref(), request).await?;
+                let standing = self.keep_dry_run(&mut job, estimate, limit, idempotency, request).await?;
                 return Ok(match standing {
                     Ok(standing) => {
                         Answer { accepted: Accepted::Counted { job, statistics: estimate.statistics }, standing }
@@ -290,14 +307,8 @@ impl Acceptor {
         let at_once = !job.dry_run && selector.reach() == Reach::AtOnce;
         let cutoffs = if at_once { selector.cutoffs(self.effector.limits.max_sign_in_age) } else { Vec::new() };
         let audit = Entry::initiated(self.effector.ids.uuid(), &job, size.users, request.origin.clone());
-        let new = NewJob {
-            job: &job,
-            cutoffs: &cutoffs,
-            slot: None,
-            idempotency: idempotency.as_ref(),
-            key: key.as_ref(),
-            audit: Some(&audit),
-        };
+        let new =
+            NewJob { job: &job, cutoffs: &cutoffs, slot: None, idempotency, key: key.as_ref(), audit: Some(&audit) };
         let standing = match self.create(new, limit).await? {
             Ok(standing) => standing,
             Err(answer) => return Ok(answer),

@@ -117,6 +117,19 @@ impl Memory {
         state.cutoffs.clear();
     }
 
+    /// What a replica has of the denylist.
+    pub fn backup(&self) -> ServerState {
+        let state = self.lock();
+        ServerState { cutoffs: state.cutoffs.clone(), denied: state.denied.clone(), spared: state.spared.clone() }
+    }
+
+    /// A replica takes over, with what it has. The marker names the server that is gone, so that nobody believes it.
+    pub fn fail_over(&self, to: ServerState) {
+        let mut state = self.lock();
+        (state.cutoffs, state.denied, state.spared) = (to.cutoffs, to.denied, to.spared);
+        (state.marker, state.rebuild) = (None, None);
+    }
+
     /// Forgets the denylist and its marker, as a cache that lost its memory does.
     pub fn forget(&self) {
         let mut state = self.lock();
@@ -126,6 +139,14 @@ impl Memory {
         state.marker = None;
         state.rebuild = None;
     }
+}
+
+/// What a server has of the denylist.
+#[derive(Debug, Clone)]
+pub struct ServerState {
+    cutoffs: Vec<Cutoff>,
+    denied: BTreeMap<TokenId, Epoch>,
+    spared: BTreeMap<(JobId, UserId), Epoch>,
 }
 
 fn answer(state: &State, token: &TokenFacts) -> Answer {

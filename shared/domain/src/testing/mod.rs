@@ -25,7 +25,7 @@ pub use heads::MemoryHeads;
 pub use issuer::{FakeIssuer, Habits};
 pub use mail_provider::{FakeMailProvider, MemoryExchanges, MemorySecrets, Mood, SignedIn, parameter};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
-pub use memory::{Memory, MemoryQueue};
+pub use memory::{Memory, MemoryQueue, ServerState};
 pub use vault::MemoryVault;
 
 use crate::source::IdSource;

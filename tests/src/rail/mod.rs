@@ -2,8 +2,11 @@
 //! seeded scheduler takes when it likes, and any of them may fail, before it does anything or after. The same seed takes
 //! the same steps.
 
+mod jobs;
+
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -84,12 +87,44 @@ pub struct Weather {
     pub dice: Arc<Dice>,
     /// One step in so many fails; 0 for none.
     one_in: Mutex<u64>,
+    /// Steps taken so far.
+    taken: AtomicU64,
+    /// The step that is never taken: whoever comes to it is dead. 0 for none.
+    last: u64,
+    dead: AtomicBool,
 }
 
 impl Weather {
     /// Weather in which one step in so many fails; 0 for none.
     pub fn new(dice: Arc<Dice>, one_in: u64) -> Self {
-        Self { dice, one_in: Mutex::new(one_in) }
+        Self::deadly(dice, one_in, 0)
+    }
+
+    /// The same, and whoever comes to this step dies there; 0 for none.
+    pub fn deadly(dice: Arc<Dice>, one_in: u64, last: u64) -> Self {
+        Self { dice, one_in: Mutex::new(one_in), taken: AtomicU64::new(0), last, dead: AtomicBool::new(false) }
+    }
+
+    /// Steps taken so far.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether whoever was out in it has died.
+    pub fn has_killed(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the next step, for ever if it is the one that kills.
+    async fn step(&self) {
+        Pause(false).await;
+        if self.taken.fetch_add(1, Ordering::Relaxed) + 1 == self.last {
+            self.dead.store(true, Ordering::Relaxed);
+        }
+        // What a process has begun side by side dies with it.
+        if self.has_killed() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Lets nothing fail any more.
@@ -108,7 +143,7 @@ impl Weather {
     }
 
     async fn port(&self) -> PortResult<()> {
-        Pause(false).await;
+        self.step().await;
         if self.strikes() {
             return Err(PortError::Unavailable { service: "weather", cause: "struck".to_owned() });
         }
@@ -116,7 +151,7 @@ impl Weather {
     }
 
     async fn upstream(&self) -> Result<(), UpstreamError> {
-        Pause(false).await;
+        self.step().await;
         if self.strikes() { Err(UpstreamError::TimedOut("struck".to_owned())) } else { Ok(()) }
     }
 }
@@ -138,6 +173,8 @@ macro_rules! step {
         outcome
     }};
 }
+
+pub(crate) use step;
 
 #[async_trait]
 impl TokenStore for Rail<Memory> {
