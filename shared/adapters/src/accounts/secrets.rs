@@ -94,11 +94,11 @@ mod tests {
         match (asked.header("x-amz-target").unwrap(), body["Name"].as_str().or(body["SecretId"].as_str()).unwrap()) {
             ("AmazonSSM.GetParameter", "/mail/secret") => {
                 assert_eq!(body["WithDecryption"], true);
-                Reply::Answer(200, json!({ "Parameter": { "Value": "one" } }).to_string())
+                Reply::Answer(200, json!({ "Parameter": { "Value": "first-secret" } }).to_string())
             }
             ("AmazonSSM.GetParameter", _) => Reply::Answer(400, json!({ "__type": "ParameterNotFound" }).to_string()),
             ("secretsmanager.GetSecretValue", "mail") => {
-                Reply::Answer(200, json!({ "SecretString": "two" }).to_string())
+                Reply::Answer(200, json!({ "SecretString": "second-secret" }).to_string())
             }
             ("secretsmanager.GetSecretValue", "empty") => Reply::Answer(200, json!({ "SecretString": "" }).to_string()),
             ("secretsmanager.GetSecretValue", "sealed") => {
@@ -116,8 +116,8 @@ mod tests {
         let server = Serving::start(aws).await;
         let secrets = secrets(&server).await;
         for (text, wanted) in [
-            ("ssm:/mail/secret", Some("one")),
-            ("secretsmanager:mail", Some("two")),
+            ("ssm:/mail/secret", Some("first-secret")),
+            ("secretsmanager:mail", Some("second-secret")),
             ("ssm:/mail/gone", None),
             ("secretsmanager:gone", None),
             ("secretsmanager:sealed", None),
@@ -125,7 +125,7 @@ mod tests {
         ] {
             let secret = secrets.secret(&reference(text)).await.unwrap();
             assert_eq!(secret.as_ref().map(ClientSecret::reveal), wanted, "{text}");
-            assert!(!format!("{secret:?}").contains(wanted.unwrap_or("one")));
+            assert!(!format!("{secret:?}").contains(wanted.unwrap_or("secret\"")));
         }
         let error = secrets.secret(&reference("secretsmanager:broken")).await.unwrap_err();
         assert!(matches!(error, PortError::Unavailable { .. }), "{error}");
