@@ -109,7 +109,7 @@ async fn run(cli: Cli) -> Result<()> {
             accounts::import(&Stack::read(&at.stack)?, &folder).await.map(|_| ())
         }
         Command::Accounts { at, what: AccountsCommand::Signin { users, admin, no_wait } } => {
-            Box::pin(accounts::sign_in(&Stack::read(&at.stack)?, &admin, users, !no_wait)).await
+            accounts::sign_in(&Stack::read(&at.stack)?, &admin, users, !no_wait).await
         }
         Command::Import { at, file, max_sign_in_age } => {
             import::import(&Stack::read(&at.stack)?, &file, Limits { max_sign_in_age }).await.map(|_| ())
@@ -119,7 +119,7 @@ async fn run(cli: Cli) -> Result<()> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    match Box::pin(run(Cli::parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
