@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::audit::alarm::Alarm;
 use domain::audit::chain::{Hash, Sealed, Tip};
 use domain::audit::check::{AuditReader as _, DailyCheck, Examiner, Stage};
 use domain::audit::head::{Head, HeadStore, Kept, LATENESS, Publication, Published, Publisher};
@@ -341,6 +342,21 @@ impl Office {
     fn examiner(&self) -> Examiner {
         Examiner { trail: self.store.clone(), heads: self.heads.clone() }
     }
+
+    fn alarm(&self) -> Alarm {
+        let auditor = Auditor { log: self.store.clone(), clock: self.clock.clone(), ids: self.ids.clone() };
+        Alarm { auditor, jobs: self.store.clone() }
+    }
+
+    fn daily_check(&self) -> DailyCheck {
+        let (jobs, alarm, clock) = (self.store.clone(), self.alarm(), self.clock.clone());
+        DailyCheck { examiner: self.examiner(), jobs, alarm, clock }
+    }
+
+    /// The alarms that were raised.
+    fn alarms(&self) -> Vec<Entry> {
+        self.store.audit().into_iter().filter(|entry| entry.level == Level::Critical).collect()
+    }
 }
 
 #[tokio::test]
@@ -397,7 +413,7 @@ async fn spec_12_the_daily_check_goes_on_where_it_stopped_and_is_done_once_a_day
     let office = Office::open();
     office.happen(10).await;
     office.publish().await.unwrap();
-    let check = DailyCheck { examiner: office.examiner(), jobs: office.store.clone(), clock: office.clock.clone() };
+    let check = office.daily_check();
     let (soon, past) = (office.clock.now() + TimeDelta::hours(1), office.clock.now());
     let (stage, verdict) = check.run(past).await.unwrap();
     assert_eq!((stage, verdict.entries), (Stage::START, 0), "there was no time for it");
@@ -426,6 +442,31 @@ async fn spec_12_the_daily_check_goes_on_where_it_stopped_and_is_done_once_a_day
     let (stage, verdict) = check.run(soon).await.unwrap();
     assert_eq!((stage, verdict.entries), (Stage::Through, 0), "what was looked at is not looked at again");
     assert_eq!(verdict.defects, [defect(at(7, 0), Fault::Missing { until: 0 })]);
+    let alarms = office.alarms();
+    assert_eq!(alarms.len(), 1, "AUDIT-3: the security team is told");
+    assert_eq!((alarms[0].action, alarms[0].success), (Action::AuditChainBroken, false));
+    assert_eq!((&alarms[0].metadata["count"], &alarms[0].actor.id), (&serde_json::json!(1), &Actor::schedule().id));
+    assert!(alarms[0].metadata["found"][0].as_str().unwrap().contains("is missing"), "{:?}", alarms[0].metadata);
+}
+
+#[tokio::test]
+async fn audit_3_a_broken_trail_is_told_once_a_day_for_the_same_defects_and_again_for_others() {
+    let office = Office::open();
+    let alarm = office.alarm();
+    let one = [defect(at(7, 0), Fault::Altered)];
+    let two = [one[0].clone(), defect(at(7, 1), Fault::Altered)];
+    assert!(!alarm.tampered(&[]).await.unwrap(), "nothing is wrong");
+    assert!(alarm.tampered(&one).await.unwrap());
+    assert!(!alarm.tampered(&one).await.unwrap(), "it was told");
+    assert!(alarm.tampered(&two).await.unwrap(), "there is more of it");
+    assert!(!alarm.tampered(&[two[1].clone(), two[0].clone()]).await.unwrap(), "in whatever order");
+    office.clock.advance(TimeDelta::days(1));
+    assert!(alarm.tampered(&two).await.unwrap(), "another day");
+    let concerns = ["its engine is memcached".to_owned()];
+    assert!(alarm.cache_not_safe(&concerns).await.unwrap() && !alarm.cache_not_safe(&concerns).await.unwrap());
+    assert!(!alarm.cache_not_safe(&[]).await.unwrap());
+    let ids: BTreeSet<String> = office.alarms().into_iter().map(|entry| entry.id).collect();
+    assert_eq!((ids.len(), office.alarms().len()), (4, 4));
 }
 
 #[test]

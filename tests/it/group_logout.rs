@@ -268,7 +268,9 @@ async fn a_planner_out_of_time_leaves_the_rest_to_the_next_and_the_redrive_finds
     // The message was lost: after a minute the re-drive sends another, and not before.
     assert_eq!(fleet.redriver().redrive().await.unwrap().plans, 0);
     fleet.clock.advance(TimeDelta::seconds(60));
-    assert_eq!(fleet.redriver().redrive().await.unwrap().plans, 1);
+    let pushed = fleet.redriver().redrive().await.unwrap();
+    assert_eq!((pushed.plans, pushed.stuck, pushed.looked_at), (1, 1, 1), "RUN-5: it is counted as stuck");
+    assert_eq!(fleet.redriver().redrive().await.unwrap().stuck, 0, "it was given a push just now");
     assert_eq!(fleet.queue.take_plans(), std::slice::from_ref(&job.id));
     // No time at all: it only hands the job on.
     let planned = fleet.planner().plan(&job.id, fleet.clock.now()).await.unwrap();
@@ -279,7 +281,8 @@ async fn a_planner_out_of_time_leaves_the_rest_to_the_next_and_the_redrive_finds
     drop(chunks);
     assert_eq!(fleet.redriver().redrive().await.unwrap().chunks, 0, "the queue is given time to redeliver");
     fleet.clock.advance(domain::redrive::CHUNK_PATIENCE);
-    assert_eq!(fleet.redriver().redrive().await.unwrap().chunks, 11);
+    let pushed = fleet.redriver().redrive().await.unwrap();
+    assert_eq!((pushed.chunks, pushed.stuck), (11, 1));
     for chunk in fleet.queue.take_chunks() {
         fleet.settle(&chunk, Try::First).await.unwrap();
     }

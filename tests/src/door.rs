@@ -210,7 +210,9 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
             clock: self.fleet.clock.clone(),
             ids: self.fleet.ids.clone(),
             limits: LIMITS,
-            security_team: None,
+            heads: self.fleet.heads.clone(),
+            reports: self.fleet.reports.clone(),
+            zone: domain::report::Zone::UTC,
         };
         admin_api::router(admin_api::Deps::new(&self.fleet.store, self.callers(), outside), &[])
     }

@@ -10,6 +10,7 @@ use domain::accounts::exchange::Exchanger;
 use domain::accounts::ports::AccountStore;
 use domain::accounts::refresh::Refresher;
 use domain::accounts::{Desk, Keeper};
+use domain::audit::check::AuditReader;
 use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
 use domain::check::Checker;
@@ -30,8 +31,8 @@ use domain::redrive::Redriver;
 use domain::settle::{Settled, Settler, Try};
 use domain::sign_out::SignOuts;
 use domain::testing::{
-    FakeMailProvider, Memory, MemoryExchanges, MemoryMailer, MemoryQueue, MemorySecrets, MemoryVault, SeededIds,
-    TestClock,
+    FakeMailProvider, Memory, MemoryExchanges, MemoryHeads, MemoryMailer, MemoryQueue, MemoryReports, MemorySecrets,
+    MemoryVault, SeededIds, TestClock,
 };
 use domain::time::Clock as _;
 
@@ -49,6 +50,7 @@ pub trait AllPorts:
     + KeyStore
     + DenylistStore
     + AuditLog
+    + AuditReader
     + JobTrail
     + AccountStore
     + 'static
@@ -80,6 +82,10 @@ pub struct Fleet<S, C> {
     pub secrets: Arc<MemorySecrets>,
     /// Their codes to be exchanged.
     pub exchanges: Arc<MemoryExchanges>,
+    /// What is published of the audit.
+    pub heads: Arc<MemoryHeads>,
+    /// Monthly reports.
+    pub reports: Arc<MemoryReports>,
 }
 
 impl Fleet<Memory, Memory> {
@@ -107,6 +113,8 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
             mail_provider: Arc::default(),
             secrets: Arc::default(),
             exchanges: Arc::default(),
+            heads: Arc::default(),
+            reports: Arc::default(),
         }
     }
 
@@ -148,7 +156,6 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
             auditor: self.auditor(),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
-            security_team: Some("security-team@example.com".to_owned()),
         }
     }
 

@@ -59,7 +59,11 @@ pub async fn operate(stack: &Stack, service: &str, target: &str, body: &Value) -
 
 /// Invokes a function with a file of `events/`, and gives back what it answers.
 pub async fn invoke(stack: &Stack, function: &str, event: &str) -> Value {
-    let event = std::fs::read(root().join("events").join(event)).unwrap();
+    invoke_with(stack, function, std::fs::read(root().join("events").join(event)).unwrap()).await
+}
+
+/// Invokes a function with any event, and gives back what it answers.
+pub async fn invoke_with(stack: &Stack, function: &str, event: Vec<u8>) -> Value {
     let path = format!("/2015-03-31/functions/{function}/invocations");
     let answer = call(stack, "lambda", "POST", &path, event).await;
     let failed = answer.headers.get("x-amz-function-error");

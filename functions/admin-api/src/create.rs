@@ -36,15 +36,12 @@ where
     let asked = Asked { idempotency_key, emergency_key, origin, ..Asked::try_from(body)? };
     let answer =
         deps.acceptor.accept(By::User { user: &caller, desk: &deps.desk }, asked).await.map_err(refusal::refused)?;
-    if let (Accepted::Started { job, .. }, Some(_)) = (&answer.accepted, &answer.standing) {
-        if let Some(effective_at) = job.effective_at {
-            let millis = u64::try_from((effective_at - job.created_at).num_milliseconds()).unwrap_or_default();
-            let clock = deps.acceptor.effector.clock.as_ref();
-            metrics::emit(clock, "TimeToEffective", Unit::Milliseconds, millis, &[("job_id", job.id.as_str())]);
-        }
-        if !job.dry_run {
-            deps.desk.alert(job).await;
-        }
+    if let (Accepted::Started { job, .. }, Some(_)) = (&answer.accepted, &answer.standing)
+        && let Some(effective_at) = job.effective_at
+    {
+        let millis = u64::try_from((effective_at - job.created_at).num_milliseconds()).unwrap_or_default();
+        let clock = deps.acceptor.effector.clock.as_ref();
+        metrics::emit(clock, "TimeToEffective", Unit::Milliseconds, millis, &[("job_id", job.id.as_str())]);
     }
     let standing = answer.standing;
     let mut response = view::accepted(answer.accepted);

@@ -13,6 +13,7 @@ mod jobs;
 mod openapi;
 mod paging;
 mod refusal;
+mod report;
 mod requests;
 mod view;
 
@@ -21,6 +22,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use domain::accept::Acceptor;
+use domain::audit::check::AuditReader;
+use domain::audit::head::HeadStore;
 use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
 use domain::decision::Limits;
@@ -30,6 +33,7 @@ use domain::estimate::Estimator;
 use domain::lists::Lister;
 use domain::mail::Mailer;
 use domain::ports::{DenylistCache, DenylistStore, Directory, JobStore, TokenStore, WorkQueue};
+use domain::report::{ReportStore, Reporter, Zone};
 use domain::source::IdSource;
 use domain::time::Clock;
 use domain::vault::Vault;
@@ -48,12 +52,14 @@ pub struct Deps {
     pub callers: Callers,
     /// Accepting jobs.
     pub acceptor: Acceptor,
-    /// Emergency keys and alerts.
+    /// Emergency keys.
     pub desk: EmergencyDesk,
     /// Stopping jobs.
     pub canceller: Canceller,
     /// Reading jobs.
     pub lister: Lister,
+    /// Making reports.
+    pub reporter: Reporter,
 }
 
 /// What the function needs of the world beside its tables.
@@ -72,21 +78,28 @@ pub struct Outside {
     pub ids: Arc<dyn IdSource>,
     /// The verifiers' limits.
     pub limits: Limits,
-    /// Where alerts go.
-    pub security_team: Option<String>,
+    /// What is published of the audit.
+    pub heads: Arc<dyn HeadStore>,
+    /// Where reports are kept.
+    pub reports: Arc<dyn ReportStore>,
+    /// Where their months begin and end.
+    pub zone: Zone,
 }
 
 /// The tables, as one store.
-pub trait Tables: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + JobTrail + 'static {}
+pub trait Tables:
+    Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + AuditReader + JobTrail + 'static
+{
+}
 impl<S> Tables for S where
-    S: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + JobTrail + 'static
+    S: Directory + TokenStore + JobStore + KeyStore + DenylistStore + AuditLog + AuditReader + JobTrail + 'static
 {
 }
 
 impl Deps {
     /// Puts the rules together over one store.
     pub fn new<S: Tables>(store: &Arc<S>, callers: Callers, outside: Outside) -> Self {
-        let Outside { cache, queue, vault, mailer, clock, ids, limits, security_team } = outside;
+        let Outside { cache, queue, vault, mailer, clock, ids, limits, heads, reports, zone } = outside;
         let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids: ids.clone() };
         let desk = EmergencyDesk {
             keys: store.clone(),
@@ -96,7 +109,6 @@ impl Deps {
             auditor: auditor.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
-            security_team,
         };
         let acceptor = Acceptor {
             directory: store.clone(),
@@ -113,8 +125,9 @@ impl Deps {
             auditor: auditor.clone(),
         };
         let canceller = Canceller { jobs: store.clone(), auditor, clock: clock.clone() };
-        let lister = Lister { jobs: store.clone(), trail: store.clone(), vault, clock };
-        Self { callers, acceptor, desk, canceller, lister }
+        let lister = Lister { jobs: store.clone(), trail: store.clone(), vault, clock: clock.clone() };
+        let reporter = Reporter { trail: store.clone(), heads, jobs: store.clone(), store: reports, clock, zone };
+        Self { callers, acceptor, desk, canceller, lister, reporter }
     }
 }
 
@@ -131,6 +144,7 @@ fn calls() -> OpenApiRouter<Deps> {
         .routes(routes!(jobs::get, cancel::cancel))
         .routes(routes!(affected::list))
         .routes(routes!(audit::list))
+        .routes(routes!(report::get))
 }
 
 /// All calls of this function, open to pages of these origins.

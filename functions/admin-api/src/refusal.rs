@@ -69,6 +69,14 @@ impl Asked {
         Self { origin: origin::of(request), path: request.uri().path().to_owned() }
     }
 
+    /// Of what the caller may not see at all, which is written down.
+    pub async fn forbidden(self, deps: &Deps, caller: &User, wanted: Permission) -> Problem {
+        let metadata = serde_json::json!({ "asked_for": self.path });
+        let auditor = &deps.acceptor.auditor;
+        auditor.refused(Action::PermissionDenied, caller, None, &self.origin, metadata).await;
+        refused(Refused::Forbidden(wanted.as_str()))
+    }
+
     /// Of a job that the caller may not see, which is written down.
     pub async fn refused(self, deps: &Deps, caller: &User, id: &JobId, error: NoPage) -> Problem {
         if matches!(error, NoPage::Unknown | NoPage::Forbidden(_)) && !caller.may(Permission::View) {

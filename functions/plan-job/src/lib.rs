@@ -13,9 +13,14 @@ pub async fn handle(event: LambdaEvent<SqsEvent>, planner: &Planner) -> Result<S
     Ok(batch::run(event.payload, |message| async move {
         let message = PlanMessage::parse(&message.body)?;
         let outcome = planner.plan(&message.job_id, deadline).await?;
-        if let Planned::Finished { effective_millis: Some(millis) } = outcome {
-            let job = [("job_id", message.job_id.as_str())];
-            metrics::emit(planner.effector.clock.as_ref(), "TimeToEffective", Unit::Milliseconds, millis, &job);
+        if let Planned::Finished { effective_millis, closed } = outcome {
+            let (clock, job) = (planner.effector.clock.as_ref(), [("job_id", message.job_id.as_str())]);
+            if let Some(millis) = effective_millis {
+                metrics::emit(clock, "TimeToEffective", Unit::Milliseconds, millis, &job);
+            }
+            if let Some(closed) = closed {
+                metrics::job_ended(clock, &closed);
+            }
         }
         Ok(())
     })

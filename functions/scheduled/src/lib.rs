@@ -1,16 +1,20 @@
 //! Scheduled work (spec §12). Each task can also be started by hand with an event from `events/scheduled/`.
 
 mod accounts;
+mod report;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::accept::Acceptor;
+use domain::audit::alarm::Alarm;
 use domain::audit::check::{AuditReader, DailyCheck, Examiner, Stage};
 use domain::audit::head::{HeadStore, Publisher};
 use domain::cache_service::CacheService;
 use domain::guard::{self, Guarded};
 use domain::ports::{DenylistCache, DenylistStore, JobStore, PortResult};
 use domain::redrive::Redriver;
+use domain::report::Mailed;
 use domain::retire;
 use domain::settings::CleanUp;
 use domain::source::IdSource;
@@ -20,6 +24,7 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{AccountKeeper, Providers};
+pub use report::{Around, MonthlyReport};
 
 /// What the tasks need.
 #[derive(Clone)]
@@ -42,6 +47,8 @@ pub struct Deps {
     pub audit: AuditKeeper,
     /// Looks after accounts.
     pub accounts: AccountKeeper,
+    /// Writes down what somebody has to see at once.
+    pub alarm: Alarm,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Names of rebuilds.
@@ -50,31 +57,36 @@ pub struct Deps {
 
 impl Deps {
     async fn guard(&self) -> PortResult<Guarded> {
-        guard::guard(self.denylist.as_ref(), self.cache.as_ref(), self.clock.as_ref(), self.ids.as_ref()).await
+        let (store, cache, clock) = (self.denylist.as_ref(), self.cache.as_ref(), self.clock.as_ref());
+        let outcome = guard::guard(store, cache, clock, self.ids.as_ref()).await?;
+        metrics::cache_guarded(clock, &outcome);
+        Ok(outcome)
     }
 }
 
-/// Publishes the heads of the audit's chains, and checks them.
+/// Publishes the heads of the audit's chains, checks them, and reports what they hold.
 #[derive(Clone)]
 pub struct AuditKeeper {
     publisher: Publisher,
     check: DailyCheck,
+    report: MonthlyReport,
 }
 
 impl AuditKeeper {
     /// Of a trail and what is published of it. How far a check has come is kept among the jobs.
-    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, clock: Arc<dyn Clock>) -> Self
+    pub fn new<S>(store: Arc<S>, heads: Arc<dyn HeadStore>, alarm: Alarm, report: MonthlyReport) -> Self
     where
         S: AuditReader + JobStore + 'static,
     {
+        let clock = alarm.auditor.clock.clone();
         let publisher = Publisher { trail: store.clone(), heads: heads.clone(), clock: clock.clone() };
-        let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, clock };
-        Self { publisher, check }
+        let check = DailyCheck { examiner: Examiner { trail: store.clone(), heads }, jobs: store, alarm, clock };
+        Self { publisher, check, report }
     }
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Task {
     /// Every minute: jobs written but not started, chunks that died, jobs that can be closed.
@@ -95,6 +107,12 @@ pub enum Task {
     RefreshAccounts,
     /// Every hour: end accounts' sign-ins whose time has passed.
     EndAccountSignIns,
+    /// Every month, in as many runs as it takes: make the report and tell the auditors.
+    MonthlyReport {
+        /// Which month, such as `2026-11`; by default the last one that is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        month: Option<String>,
+    },
 }
 
 /// What was done, for whoever started it by hand.
@@ -174,6 +192,22 @@ pub enum Report {
         /// Under way afterwards.
         active: usize,
     },
+    /// Of the monthly report.
+    MonthlyReport {
+        /// The month.
+        month: String,
+        /// Up to when the month is read, unless the report is made.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        read_until: Option<DateTime<Utc>>,
+        /// Auditors who were mailed in this run.
+        mailed: usize,
+        /// Auditors whose mail was claimed by an earlier run.
+        mailed_before: usize,
+        /// Auditors whose mail was refused, or perhaps not sent; the log says why.
+        not_mailed: usize,
+        /// Auditors who are mailed by the next run.
+        to_be_mailed: usize,
+    },
 }
 
 /// Defects named in a report.
@@ -182,16 +216,22 @@ const NAMED: usize = 20;
 /// Does one task.
 pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Error> {
     let task = event.payload;
-    let report = match task {
+    let report = match &task {
         Task::Redrive => {
             let done = deps.redriver.redrive().await?;
+            metrics::redriven(deps.clock.as_ref(), &done);
             done.closed.iter().for_each(|closed| metrics::job_ended(deps.clock.as_ref(), closed));
             let closed = done.closed.len();
             Report::Redrive { looked_at: done.looked_at, plans: done.plans, chunks: done.chunks, closed }
         }
         Task::CacheGuard => {
             let outcome = deps.guard().await?;
-            metrics::cache_not_safe(deps.clock.as_ref(), usize::from(matches!(outcome, Guarded::Forgetful { .. })));
+            let concerns: Vec<String> = match &outcome {
+                Guarded::Forgetful { eviction_policy } => vec![format!("its eviction policy is {eviction_policy}")],
+                _ => Vec::new(),
+            };
+            metrics::cache_not_safe(deps.clock.as_ref(), concerns.len());
+            deps.alarm.cache_not_safe(&concerns).await?;
             Report::CacheGuard { outcome }
         }
         Task::VerifyCache => {
@@ -202,6 +242,7 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
                 tracing::error!(concern, "the cache cannot be trusted as it is set up");
             }
             metrics::cache_not_safe(deps.clock.as_ref(), concerns.len());
+            deps.alarm.cache_not_safe(&concerns).await?;
             Report::VerifyCache { outcome, concerns }
         }
         Task::RetireCutoffs => {
@@ -233,6 +274,19 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
         Task::EndAccountSignIns => {
             let done = deps.accounts.end_sign_ins().await?;
             Report::EndAccountSignIns { cleaned: done.cleaned, active: done.active }
+        }
+        Task::MonthlyReport { month } => {
+            let done = deps.audit.report.run(month.as_deref(), batch::deadline(&event.context)).await?;
+            metrics::auditors_told(deps.clock.as_ref(), &done.month.to_string(), done.mailed);
+            let Mailed { sent, before, rejected, unknown, later } = done.mailed;
+            Report::MonthlyReport {
+                month: done.month.to_string(),
+                read_until: done.read_until,
+                mailed: sent,
+                mailed_before: before,
+                not_mailed: rejected + unknown,
+                to_be_mailed: later,
+            }
         }
     };
     tracing::info!(?task, ?report, "scheduled task done");

@@ -12,7 +12,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (aws, clock) = (aws::config().await, Arc::new(SystemClock));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let queue = Arc::new(Sqs::new(&aws, None, None).with_notices(config::notice_queue()?));
-    let post = SesPost::new(&aws, config::mail()?.from, config::configuration_set(), clock.clone());
+    let post = SesPost::new(&aws, config::mail_from()?, config::configuration_set(), clock.clone());
     store.warm_up().await;
     let (jobs, notices, directory, post) = (store.clone(), store.clone(), store, Arc::new(post));
     let (ids, kept) = (Arc::new(SystemIds), Arc::default());

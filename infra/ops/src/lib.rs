@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod audit;
 pub mod company;
 pub mod demo;
+pub mod dlq;
 pub mod failure;
 pub mod import;
 pub mod issuer;

@@ -9,7 +9,7 @@ use domain::time::{Clock as _, SystemClock};
 use ops::failure::Result;
 use ops::stack::Stack;
 use ops::web::Web;
-use ops::{accounts, audit, demo, import, issuer, load};
+use ops::{accounts, audit, demo, dlq, import, issuer, load};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -53,6 +53,13 @@ enum Command {
         #[command(subcommand)]
         what: AccountsCommand,
     },
+    /// Look at dead letters, or send them back.
+    Dlq {
+        #[command(flatten)]
+        at: Where,
+        #[command(subcommand)]
+        what: DlqCommand,
+    },
     /// Import records from NDJSON, one per line.
     Import {
         #[command(flatten)]
@@ -91,6 +98,17 @@ enum AccountsCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum DlqCommand {
+    /// How many dead letters there are, by queue.
+    List,
+    /// Send a queue's dead letters back to the queues they came from.
+    Redrive {
+        /// The queue, as `list` names it.
+        queue: String,
+    },
+}
+
 async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::LoadCompany(Where { stack: path }) => {
@@ -110,6 +128,10 @@ async fn run(cli: Cli) -> Result<()> {
         }
         Command::Accounts { at, what: AccountsCommand::Signin { users, admin, no_wait } } => {
             accounts::sign_in(&Stack::read(&at.stack)?, &admin, users, !no_wait).await
+        }
+        Command::Dlq { at, what: DlqCommand::List } => dlq::list(&Stack::read(&at.stack)?).await,
+        Command::Dlq { at, what: DlqCommand::Redrive { queue } } => {
+            dlq::redrive(&Stack::read(&at.stack)?, &queue).await.map(drop)
         }
         Command::Import { at, file, max_sign_in_age } => {
             import::import(&Stack::read(&at.stack)?, &file, Limits { max_sign_in_age }).await.map(|_| ())

@@ -1,5 +1,6 @@
 //! A running stack, as `stack.json` describes it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +37,12 @@ pub struct Stack {
     pub tables: TableNames,
     /// The bucket of the audit's published heads.
     pub audit_heads_bucket: String,
+    /// The bucket of the monthly reports.
+    pub reports_bucket: String,
     /// The function that does the scheduled work.
     pub scheduled: String,
+    /// The function that tells others of the audit trail.
+    pub export_audit: String,
     /// The queues' URLs.
     pub queues: Queues,
     /// `iss` of the issuer.
@@ -96,6 +101,13 @@ pub struct Queues {
     pub account: String,
     /// Records from elsewhere.
     pub ingest: String,
+    /// Events for the SIEM.
+    pub siem: String,
+    /// Alerts for the security team.
+    pub alert: String,
+    /// What the others' workers gave up, by names such as `chunk_dlq`.
+    #[serde(flatten)]
+    pub dead_letters: BTreeMap<String, String>,
 }
 
 /// Somebody who can sign in.

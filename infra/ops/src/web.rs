@@ -25,6 +25,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its JSON; null if it had none.
     pub json: Value,
+    /// Its body as text.
+    pub text: String,
 }
 
 impl Default for Web {
@@ -41,7 +43,8 @@ impl Web {
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.context(&url)?.to_bytes();
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Ok(Answer { status: parts.status, headers: parts.headers, json })
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Ok(Answer { status: parts.status, headers: parts.headers, json, text })
     }
 
     /// A call of the API with a bearer token.

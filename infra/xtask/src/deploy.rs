@@ -165,11 +165,14 @@ fn parameters(state: &State) -> Result<Vec<String>> {
         format!("OidcRevocationEndpoint={}", told(identity, "revocation_endpoint")),
         "MailFrom=no-reply@example.com".to_owned(),
         "SecurityTeamEmail=security-team@example.com".to_owned(),
+        "AuditorEmails=auditor@example.com=ko,audit-office@example.com".to_owned(),
         // A worker that dies is seen to have died when its messages come back: here within seconds.
         "PlanVisibilityTimeout=20".to_owned(),
         "ChunkVisibilityTimeout=15".to_owned(),
         "IngestVisibilityTimeout=15".to_owned(),
         "AccountVisibilityTimeout=15".to_owned(),
+        "AlertVisibilityTimeout=5".to_owned(),
+        "ExportRecordAge=60".to_owned(),
         // A message's hundred mails take half of this at the local SES's pace.
         "NoticeVisibilityTimeout=40".to_owned(),
     ])

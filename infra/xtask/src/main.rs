@@ -43,6 +43,8 @@ enum Task {
     Accounts(Rest),
     /// Looks at the running stack's audit trail: `audit verify`
     Audit(Rest),
+    /// Looks at dead letters and sends them back: `dlq list`, `dlq redrive NAME`
+    Dlq(Rest),
     /// Builds for release and measures; prints the figures of the README
     Bench(Rest),
     /// Writes the OpenAPI document from the handlers' types
@@ -104,6 +106,7 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),
         Task::Accounts(rest) => return on_running_stack(settings, "accounts", &rest.args),
         Task::Audit(rest) => return on_running_stack(settings, "audit", &rest.args),
+        Task::Dlq(rest) => return on_running_stack(settings, "dlq", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
         Task::Lint => checks::lint(settings)?,
         Task::Tools => {

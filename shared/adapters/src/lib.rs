@@ -6,12 +6,14 @@
 pub mod accounts;
 pub mod aws;
 pub mod cached_lookup;
+pub mod dead_letters;
 pub mod denylist;
 pub mod dynamodb;
 pub mod elasticache;
 pub mod http;
 pub mod inspector;
 pub mod oidc;
+pub mod outlet;
 pub mod s3;
 pub mod ses;
 pub mod sqs;

@@ -20,6 +20,10 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::aws;
 
+mod reports;
+
+pub use reports::S3Reports;
+
 const SERVICE: &str = "S3";
 const PREFIX: &str = "heads/";
 /// Keys count down from here: twelve digits.

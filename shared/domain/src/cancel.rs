@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::accept::validate::{self, REASON_CHARS};
 use crate::accept::{FieldError, Refused};
-use crate::audit::{Action, Auditor, Entry, Origin};
+use crate::audit::{Action, Auditor, Entry, Level, Origin};
 use crate::close;
 use crate::directory::User;
 use crate::error::PortError;
@@ -76,7 +76,8 @@ impl Canceller {
             let by = caller.into();
             let cancelled = Cancelled { at: self.clock.now(), by, reason: reason.to_owned() };
             let entry = self.auditor.entry(Action::BatchLogoutCancelled, caller.into(), Some(id.clone()), origin);
-            let entry = Entry { metadata: serde_json::json!({ "reason": reason }), ..entry };
+            let level = Level::of(&job, Some(job.plan.users));
+            let entry = Entry { level, metadata: serde_json::json!({ "reason": reason }), ..entry };
             if self.jobs.cancel(id, job.status, &cancelled, &entry).await? == Step::Lost {
                 continue;
             }

@@ -17,6 +17,8 @@ pub struct Closed {
     pub id: JobId,
     /// From its acceptance to its end, in milliseconds.
     pub settled_millis: u64,
+    /// From its acceptance to its effect, in milliseconds, if its end was what made it effective.
+    pub effective_millis: Option<u64>,
     /// Tokens it revoked; none for a dry run.
     pub tokens_revoked: u64,
 }
@@ -49,7 +51,8 @@ pub async fn try_close(jobs: &dyn JobStore, clock: &dyn Clock, id: &JobId) -> Re
         return Ok(None);
     }
     let now = clock.now();
-    if job.waits_for_effect() && next == Status::Completed {
+    let takes_effect = job.waits_for_effect() && next == Status::Completed;
+    if takes_effect {
         jobs.mark_effective(id, now).await?;
     }
     let audit = Entry::closed(&job, next, &tally, now);
@@ -59,5 +62,6 @@ pub async fn try_close(jobs: &dyn JobStore, clock: &dyn Clock, id: &JobId) -> Re
     let settled_millis = u64::try_from((now - job.created_at).num_milliseconds()).unwrap_or_default();
     let tokens_revoked = if job.dry_run { 0 } else { tally.statistics.tokens() };
     tracing::info!(job_id = %id, status = next.as_str(), settled_millis, tokens_revoked, "job ended");
-    Ok(Some(Closed { id: id.clone(), settled_millis, tokens_revoked }))
+    let effective_millis = takes_effect.then_some(settled_millis);
+    Ok(Some(Closed { id: id.clone(), settled_millis, effective_millis, tokens_revoked }))
 }

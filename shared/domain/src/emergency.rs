@@ -11,11 +11,9 @@ use chrono::{DateTime, Utc};
 
 use crate::accept::Refused;
 use crate::audit::{Action, Auditor, Entry, Origin};
-use crate::conditions::Conditions;
 use crate::directory::User;
 use crate::error::PortError;
 use crate::ids::{JobId, UserId};
-use crate::job::Job;
 use crate::mail::Mailer;
 use crate::notice::{EMERGENCY_KEY_LIFETIME, Notice};
 use crate::permissions::Permission;
@@ -82,7 +80,7 @@ pub struct EmergencyDesk {
     pub jobs: Arc<dyn JobStore>,
     /// The keyed hash.
     pub vault: Arc<dyn Vault>,
-    /// Mail to admins and to the security team.
+    /// Mail to admins.
     pub mailer: Arc<dyn Mailer>,
     /// The audit trail.
     pub auditor: Auditor,
@@ -90,8 +88,6 @@ pub struct EmergencyDesk {
     pub clock: Arc<dyn Clock>,
     /// Digits, and ids of keys.
     pub ids: Arc<dyn IdSource>,
-    /// Where alerts go.
-    pub security_team: Option<String>,
 }
 
 /// Why no key was mailed.
@@ -182,24 +178,6 @@ impl EmergencyDesk {
             Ok(KeyUse { actor: actor.clone(), id: stored.id })
         } else {
             Err(Refused::WrongKey(WRONG))
-        }
-    }
-
-    /// Tells the security team that an emergency was started (`[EKEY-2]`). The job does not wait for it.
-    pub async fn alert(&self, job: &Job) {
-        let (Some(to), Conditions::Emergency { authorized_by, .. }) = (&self.security_team, &job.conditions) else {
-            return;
-        };
-        let notice = Notice::SecurityAlert {
-            job: &job.id,
-            actor: &job.initiated_by,
-            reason: &job.reason,
-            authorized_by,
-            at: job.created_at,
-            effective: job.effective_at.is_some(),
-        };
-        if let Err(error) = self.mailer.send(&notice.mail(to, None)).await {
-            tracing::error!(job_id = %job.id, %error, "the security team could not be told of an emergency");
         }
     }
 }

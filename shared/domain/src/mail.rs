@@ -64,6 +64,13 @@ pub enum NotSent {
     Unknown(String),
 }
 
+/// Sends mails that must not go out twice, and are too few for a pace.
+#[async_trait]
+pub trait MailOnce: Send + Sync {
+    /// Hands a mail over for delivery, once, and says what is known of it if that fails.
+    async fn send_once(&self, mail: &Mail) -> Result<(), NotSent>;
+}
+
 /// Sends notices: many, no faster than the mail service allows, and none of them twice.
 #[async_trait]
 pub trait Post: Send + Sync {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Entry;
 use crate::error::WorkError;
 use crate::ids::{JobId, SignInId};
 use crate::job::{ChunkRef, NoticeRef};
@@ -43,6 +44,15 @@ pub struct ExchangeMessage {
     v: u8,
     /// Which.
     pub sign_in: SignInId,
+}
+
+/// An entry of the audit that the security team gets by mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertMessage {
+    v: u8,
+    /// The entry.
+    pub entry: Entry,
 }
 
 fn parse<M: serde::de::DeserializeOwned>(body: &str, version: impl Fn(&M) -> u8) -> Result<M, WorkError> {
@@ -95,6 +105,18 @@ impl ExchangeMessage {
     /// A message in the current version.
     pub fn new(sign_in: SignInId) -> Self {
         Self { v: VERSION, sign_in }
+    }
+
+    /// Reads a message body.
+    pub fn parse(body: &str) -> Result<Self, WorkError> {
+        parse(body, |message: &Self| message.v)
+    }
+}
+
+impl AlertMessage {
+    /// A message in the current version.
+    pub fn new(entry: Entry) -> Self {
+        Self { v: VERSION, entry }
     }
 
     /// Reads a message body.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::close;
+use crate::close::{self, Closed};
 use crate::cutoff::Cutoff;
 use crate::effect::{Effector, Told};
 use crate::error::{PortError, WorkError};
@@ -45,12 +45,14 @@ pub struct Planner {
 }
 
 /// How a planner left a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Planned {
     /// All is frozen, effective and sent out.
     Finished {
         /// From the job's acceptance to its effect, in milliseconds, if it became effective just now.
         effective_millis: Option<u64>,
+        /// The job's end, if nothing was left to do.
+        closed: Option<Closed>,
     },
     /// Time ran out; a message to go on was sent.
     ToBeContinued,
@@ -78,8 +80,8 @@ impl Planner {
             }
             Status::Processing => {}
             Status::Completed | Status::Failed | Status::Cancelled => {
-                close::try_close(self.jobs(), clock, id).await?;
-                return Ok(Planned::Finished { effective_millis: None });
+                let closed = close::try_close(self.jobs(), clock, id).await?;
+                return Ok(Planned::Finished { effective_millis: None, closed });
             }
         }
         let selector = Selector::of(&job);
@@ -111,11 +113,11 @@ impl Planner {
                 .await?;
             self.jobs().mark_emitted(id).await?;
         }
-        close::try_close(self.jobs(), clock, id).await?;
+        let closed = close::try_close(self.jobs(), clock, id).await?;
         match failed {
             // The chunks are on their way and DynamoDB refuses already; only Redis has to be told again.
             Some(cause) => Err(WorkError::Retry(format!("job {id} is not effective yet: {cause}"))),
-            None => Ok(Planned::Finished { effective_millis }),
+            None => Ok(Planned::Finished { effective_millis, closed }),
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Redriver {
 pub struct Redriven {
     /// Open jobs it looked at.
     pub looked_at: usize,
+    /// Those that had not moved for a while and were given a push.
+    pub stuck: usize,
     /// Planning messages it sent.
     pub plans: usize,
     /// Chunk messages it sent.
@@ -61,9 +63,13 @@ impl Redriver {
                     self.queue.send_plan(&id, job.priority).await?;
                     self.jobs.mark_redriven(&id, now).await?;
                     done.plans += 1;
+                    done.stuck += 1;
                 }
             } else if now - last_push(&job) >= CHUNK_PATIENCE {
-                done.chunks += self.resend_chunks(&job).await?;
+                let resent = self.resend_chunks(&job).await?;
+                done.chunks += resent;
+                // One whose chunks are all through or given up waits for a person, not for us.
+                done.stuck += usize::from(resent > 0);
                 self.jobs.mark_redriven(&id, now).await?;
             }
         }

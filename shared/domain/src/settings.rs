@@ -31,13 +31,24 @@ pub struct Queues {
     pub immediate: String,
 }
 
-/// Who sends mail, and who is told of emergencies.
+/// Who is told of everything critical.
 #[derive(Debug, Clone)]
-pub struct Mail {
-    /// The sender's address.
-    pub from: String,
-    /// The security team's address, if anybody is to be told.
-    pub security_team: Option<String>,
+pub struct SecurityTeam {
+    /// The team's address.
+    pub address: String,
+    /// Its language: Korean for `ko`, else English.
+    pub locale: Option<String>,
+}
+
+/// The queues that the audit's entries go out by.
+#[derive(Debug, Clone)]
+pub struct Outlets {
+    /// Events for the SIEM.
+    pub siem: String,
+    /// Alerts for the security team.
+    pub alerts: String,
+    /// What cannot be handed on.
+    pub dead_letters: String,
 }
 
 /// Which tokens the daily clean-up revokes: none if neither is given.
@@ -130,4 +141,13 @@ impl fmt::Debug for Cache {
         // A URL may hold a password.
         f.debug_struct("Cache").field("replicas", &self.replicas).field("budget", &self.budget).finish_non_exhaustive()
     }
+}
+
+/// Somebody who is told of every monthly report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auditor {
+    /// The address.
+    pub address: String,
+    /// Language of the mail, as a BCP 47 tag.
+    pub locale: Option<String>,
 }

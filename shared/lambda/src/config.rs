@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use domain::decision::Limits;
-use domain::settings::{AuthorityKind, Cache, CleanUp, Endpoints, Issuer, Mail, Queues, SessionLimits, Tables};
+use domain::report::Zone;
+use domain::settings::{Auditor, AuthorityKind, Cache, CleanUp, Endpoints, Issuer, Outlets, Queues};
+use domain::settings::{SecurityTeam, SessionLimits, Tables};
 use http::Uri;
 
 /// A variable is missing or wrong. The function refuses to start.
@@ -86,9 +88,24 @@ pub fn configuration_set() -> Option<String> {
     var("MAIL_CONFIGURATION_SET")
 }
 
-/// Mail: `MAIL_FROM`, and `SECURITY_TEAM_EMAIL` if anybody is told of emergencies.
-pub fn mail() -> Result<Mail, ConfigError> {
-    Ok(Mail { from: required("MAIL_FROM")?, security_team: var("SECURITY_TEAM_EMAIL") })
+/// Who sends mail: `MAIL_FROM`.
+pub fn mail_from() -> Result<String, ConfigError> {
+    required("MAIL_FROM")
+}
+
+/// Who is told of everything critical: `SECURITY_TEAM_EMAIL`, in the language of `SECURITY_TEAM_LOCALE`; nobody by
+/// default.
+pub fn security_team() -> Option<SecurityTeam> {
+    var("SECURITY_TEAM_EMAIL").map(|address| SecurityTeam { address, locale: var("SECURITY_TEAM_LOCALE") })
+}
+
+/// Where the audit's entries go: `SIEM_QUEUE_URL`, `ALERT_QUEUE_URL`, `EXPORT_DEAD_LETTERS_URL`.
+pub fn outlets() -> Result<Outlets, ConfigError> {
+    Ok(Outlets {
+        siem: required("SIEM_QUEUE_URL")?,
+        alerts: required("ALERT_QUEUE_URL")?,
+        dead_letters: required("EXPORT_DEAD_LETTERS_URL")?,
+    })
 }
 
 /// Which secret in Secrets Manager is ours: `APP_SECRET_ID`, its ARN or name.
@@ -104,6 +121,40 @@ pub fn audit_heads_bucket() -> Result<String, ConfigError> {
 /// The replication group in ElastiCache that is the cache: `CACHE_ID`.
 pub fn cache_id() -> Result<String, ConfigError> {
     required("CACHE_ID")
+}
+
+/// The bucket that monthly reports are kept in: `REPORTS_BUCKET`.
+pub fn reports_bucket() -> Result<String, ConfigError> {
+    required("REPORTS_BUCKET")
+}
+
+/// The time zone of monthly reports, by its name in the IANA database: `REPORT_TIME_ZONE`, UTC by default.
+pub fn report_zone() -> Result<Zone, ConfigError> {
+    let name = "REPORT_TIME_ZONE";
+    let zone = var(name).map_or(Ok(Zone::UTC), |zone| Zone::parse(zone.trim()));
+    zone.map_err(|error| ConfigError { name, problem: error.to_string() })
+}
+
+/// Who is told of monthly reports: `AUDITOR_EMAILS`, addresses separated by commas, each with its language if that is not
+/// English (`kim@example.com=ko`); nobody by default.
+pub fn auditors() -> Result<Vec<Auditor>, ConfigError> {
+    auditors_of(&var("AUDITOR_EMAILS").unwrap_or_default())
+}
+
+fn auditors_of(list: &str) -> Result<Vec<Auditor>, ConfigError> {
+    let auditor = |entry: &str| {
+        let (local, domain) =
+            entry.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty())?;
+        let (domain, locale) = domain.split_once('=').map_or((domain, None), |(domain, locale)| (domain, Some(locale)));
+        let locale = locale.map(str::to_owned);
+        Some(Auditor { address: format!("{local}@{domain}"), locale })
+    };
+    let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let auditors = entries.map(|entry| {
+        let problem = || format!("{entry:?} is no address, with or without =ko");
+        auditor(entry).ok_or_else(|| ConfigError { name: "AUDITOR_EMAILS", problem: problem() })
+    });
+    auditors.collect()
 }
 
 /// The clean-up: `CLEAN_UP_INACTIVE_DAYS`, `CLEAN_UP_MAX_TOKEN_AGE_DAYS`; 0, the default, counts as not given.
@@ -279,6 +330,20 @@ mod tests {
         }
         for bad in ["/token", "issuer.example/token", "ftp://issuer.example/", "a b"] {
             assert!(address("X", bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn auditors_are_addresses_each_with_its_language() {
+        let auditor = |address: &str, locale: Option<&str>| Auditor {
+            address: address.to_owned(),
+            locale: locale.map(str::to_owned),
+        };
+        assert_eq!(told(auditors_of("")), Ok(vec![]));
+        let (kim, lee) = (auditor("kim=1@example.com", Some("ko")), auditor("lee@example.com", None));
+        assert_eq!(told(auditors_of(" kim=1@example.com=ko,lee@example.com,")), Ok(vec![kim, lee]));
+        for bad in ["kim", "@example.com", "kim@", "lee@example.com,ko"] {
+            assert!(auditors_of(bad).is_err(), "{bad}");
         }
     }
 

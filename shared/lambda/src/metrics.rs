@@ -6,13 +6,42 @@ use serde_json::json;
 
 use domain::accounts::refresh::Run;
 use domain::close::Closed;
+use domain::guard::Guarded;
 use domain::ids::JobId;
 use domain::notify::{Delivery, Round};
+use domain::redrive::Redriven;
+use domain::report::Mailed;
+use domain::siem::Exported;
 use domain::time::Clock;
 
 use crate::config;
 
 const NAMESPACE: &str = "BatchLogout";
+
+/// All metrics that are written. A test holds them to the alarms and the dashboard of `template.yaml`.
+pub const NAMES: [&str; 21] = [
+    "AccountRefreshFailed",
+    "AlertsFailed",
+    "AlertsSent",
+    "AuditBroken",
+    "AuthorizerUnavailable",
+    "CacheComplete",
+    "CacheEntriesRebuilt",
+    "CacheNotSafe",
+    "DegradedChecks",
+    "EventsExported",
+    "EventsSetAside",
+    "MailFailed",
+    "MailReturned",
+    "MailSent",
+    "MailStalled",
+    "MailUnknown",
+    "OpenJobs",
+    "StuckJobs",
+    "TimeToEffective",
+    "TimeToSettled",
+    "TokensRevoked",
+];
 
 /// What a number counts.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +63,7 @@ impl Unit {
 
 /// Writes one data point. Ids are properties, never dimensions: every dimension value is a metric of its own.
 pub fn emit(clock: &dyn Clock, name: &str, unit: Unit, value: u64, properties: &[(&str, &str)]) {
+    debug_assert!(NAMES.contains(&name), "{name} is not among the metrics");
     println!("{}", line(clock.now().timestamp_millis(), &config::service(), name, unit, value, properties));
 }
 
@@ -41,6 +71,9 @@ pub fn emit(clock: &dyn Clock, name: &str, unit: Unit, value: u64, properties: &
 pub fn job_ended(clock: &dyn Clock, closed: &Closed) {
     let job = [("job_id", closed.id.as_str())];
     emit(clock, "TimeToSettled", Unit::Milliseconds, closed.settled_millis, &job);
+    if let Some(millis) = closed.effective_millis {
+        emit(clock, "TimeToEffective", Unit::Milliseconds, millis, &job);
+    }
     emit(clock, "TokensRevoked", Unit::Count, closed.tokens_revoked, &job);
 }
 
@@ -65,6 +98,16 @@ fn told(round: &Round) -> [(&'static str, u64); 4] {
     ]
 }
 
+/// Writes how many auditors were told of a report and how many could not be.
+pub fn auditors_told(clock: &dyn Clock, month: &str, mailed: Mailed) {
+    let Mailed { sent, rejected, unknown, .. } = mailed;
+    for (name, value) in [("MailSent", sent), ("MailFailed", rejected), ("MailUnknown", unknown)] {
+        if value > 0 {
+            emit(clock, name, Unit::Count, value as u64, &[("report", month)]);
+        }
+    }
+}
+
 /// Writes that a mail did not arrive as it should.
 pub fn mail_returned(clock: &dyn Clock, delivery: &Delivery) {
     emit(clock, "MailReturned", Unit::Count, 1, &[("job_id", delivery.mark.job.as_str())]);
@@ -85,6 +128,32 @@ pub fn accounts_refreshed(clock: &dyn Clock, run: &Run) {
     let value = (run.failed + run.refused) as u64;
     if value > 0 {
         emit(clock, "AccountRefreshFailed", Unit::Count, value, &[]);
+    }
+}
+
+/// Writes how many entries of the audit trail others were told of.
+pub fn exported(clock: &dyn Clock, exported: Exported) {
+    emit(clock, "EventsExported", Unit::Count, exported.events as u64, &[]);
+    emit(clock, "EventsSetAside", Unit::Count, exported.set_aside as u64, &[]);
+}
+
+/// Writes whether the security team's mail was sent, or could not be.
+pub fn alerted(clock: &dyn Clock, sent: bool, failed: bool) {
+    emit(clock, "AlertsSent", Unit::Count, u64::from(sent), &[]);
+    emit(clock, "AlertsFailed", Unit::Count, u64::from(failed), &[]);
+}
+
+/// Writes how many jobs are open, and how many of them had to be given a push.
+pub fn redriven(clock: &dyn Clock, redriven: &Redriven) {
+    emit(clock, "OpenJobs", Unit::Count, redriven.looked_at as u64, &[]);
+    emit(clock, "StuckJobs", Unit::Count, redriven.stuck as u64, &[]);
+}
+
+/// Writes whether the cache was found complete, and what a rebuild wrote.
+pub fn cache_guarded(clock: &dyn Clock, guarded: &Guarded) {
+    emit(clock, "CacheComplete", Unit::Count, u64::from(*guarded == Guarded::Complete), &[]);
+    if let Guarded::Rebuilt { entries } = guarded {
+        emit(clock, "CacheEntriesRebuilt", Unit::Count, *entries, &[]);
     }
 }
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tests::environment::{root, stack, unique};
 use tests::estate::{Estate, Loss, Token, Wish, drafts, estates, oracle};
 
-use super::{BASE, Caller};
+use super::{BASE, Caller, siem};
 
 /// Seconds of the stack for each second of an estate: what is "one second later" there is an hour here, so that it
 /// does not matter in which second the API accepts the job.
@@ -318,13 +318,20 @@ async fn scope_1_2_4_group_client_and_conditional_jobs_take_exactly_what_the_ora
 
 /// The newest mail to an address: its subject and text.
 async fn mail_to(caller: &Caller, address: &str) -> Option<(String, String)> {
+    mails_to(caller, address).await.pop()
+}
+
+/// The mails to an address, the newest last: their subjects and texts.
+pub async fn mails_to(caller: &Caller, address: &str) -> Vec<(String, String)> {
     let url = format!("{}/_ministack/ses/messages", caller.stack.endpoint_url);
     let all = caller.web.send(Request::get(url).body(http_body_util::Full::default()).unwrap()).await.unwrap().json;
     let accounts = all["messages"].as_object().into_iter().flat_map(|accounts| accounts.values());
     let mails = accounts.flat_map(|mails| mails.as_array().into_iter().flatten());
     let text = |mail: &Value, name: &str| mail[name].as_str().unwrap_or_default().to_owned();
     let ours = mails.filter(|mail| mail["To"].as_array().is_some_and(|to| to.iter().any(|to| to == address)));
-    ours.max_by_key(|mail| mail["Timestamp"].to_string()).map(|mail| (text(mail, "Subject"), text(mail, "BodyText")))
+    let mut ours: Vec<&Value> = ours.collect();
+    ours.sort_by_key(|mail| mail["Timestamp"].to_string());
+    ours.into_iter().map(|mail| (text(mail, "Subject"), text(mail, "BodyText"))).collect()
 }
 
 /// Asks for a key and reads it in the mail.
@@ -417,8 +424,8 @@ async fn scope_3_5_ekey_1_time_jobs_and_an_emergency_with_its_key_take_exactly_w
     assert!(time("effective_at") <= time("started_at").max(begun), "CUT-1: effective before any row is touched");
 
     let caller = admin("leaks", mint).await;
-    let (subject, text) = mail_to(&caller, "security-team@example.com").await.expect("EKEY-2: the security team knows");
-    assert!(text.contains(job["job_id"].as_str().unwrap()), "{subject}: {text}");
+    let (subject, text) = siem::alert(&caller, &[job["job_id"].as_str().unwrap(), "Authorised by"]).await;
+    assert!(text.contains("Yes: every token"), "EKEY-2: {subject}: {text}");
     jobs.push(job);
     take_back(&caller, &jobs).await;
 

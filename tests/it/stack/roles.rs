@@ -53,6 +53,7 @@ GET ~/jobs/{id}/affected-users| no such job                | 404  404  404  404 
 GET ~/jobs/{id}/audit         | their own                  | 200  200  200  403  403  200  403  403  401
 GET ~/jobs/{id}/audit         | another's                  | 200  200  200  403  403  200  403  403  401
 GET ~/jobs/{id}/audit         | no such job                | 404  404  404  403  403  404  403  403  401
+GET ~/reports/{month}         | a month                    | 200  200  200  403  403  200  403  403  401
 DELETE ~/jobs/{id}            | their own, finished        | 409  409  409  403  403  403  403  403  401
 DELETE ~/jobs/{id}            | another's, finished        | 409  409  409  403  403  403  403  403  401
 DELETE ~/jobs/{id}            | no such job                | 404  404  404  403  403  403  403  403  401
@@ -247,7 +248,8 @@ impl World {
             ("GET", "~/jobs", _) => return (format!("{path}?initiated_by={whose}"), None),
             _ => None,
         };
-        (path.replace("{id}", job.as_str()).replace("{session_id}", "there-is-none"), body)
+        let path = path.replace("{id}", job.as_str()).replace("{session_id}", "there-is-none");
+        (path.replace("{month}", "2020-01"), body)
     }
 
     /// Does as a row says, and answers what came of it, in the table's words.

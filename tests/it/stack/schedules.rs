@@ -197,7 +197,7 @@ async fn cut_5_a_cache_that_is_set_up_to_forget_is_told_apart_before_it_forgets(
 }
 
 /// The scheduled function's own binary, as it is deployed, but behind a proxy that kills it.
-fn variables(stack: &Stack, endpoint: &str) -> HashMap<String, String> {
+pub fn variables(stack: &Stack, endpoint: &str) -> HashMap<String, String> {
     let mut variables = store::variables(endpoint);
     let (tables, queues) = (&stack.tables, &stack.queues);
     let ours = [
@@ -210,6 +210,7 @@ fn variables(stack: &Stack, endpoint: &str) -> HashMap<String, String> {
         ("DENYLIST_TABLE", &tables.denylist),
         ("AUDIT_TABLE", &tables.audit),
         ("AUDIT_HEADS_BUCKET", &stack.audit_heads_bucket),
+        ("REPORTS_BUCKET", &stack.reports_bucket),
         ("REDIS_URL", &stack.redis_url),
         ("PLAN_QUEUE_URL", &queues.plan),
         ("PLAN_QUEUE_URL_HIGH", &queues.plan_high),
@@ -221,11 +222,13 @@ fn variables(stack: &Stack, endpoint: &str) -> HashMap<String, String> {
     variables.extend(ours.map(|(name, value)| (name.to_owned(), value.clone())));
     // Nobody's token is as old as that.
     variables.insert("CLEAN_UP_MAX_TOKEN_AGE_DAYS".to_owned(), "3650".to_owned());
+    // As they are deployed.
+    variables.insert("AUDITOR_EMAILS".to_owned(), "auditor@example.com=ko,audit-office@example.com".to_owned());
     variables
 }
 
 /// Runs a task and kills it at one of its calls to AWS, before or after it is done. False if it had not so many.
-async fn killed(stack: &Stack, task: &Value, kill: Kill) -> bool {
+pub async fn killed(stack: &Stack, task: &Value, kill: Kill) -> bool {
     let (endpoint, calls) = proxy::start(&stack.endpoint_url, Some(kill)).await;
     let mut function = Function::start("scheduled", &variables(stack, &endpoint)).await;
     function.ready().await;

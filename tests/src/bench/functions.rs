@@ -9,8 +9,17 @@ use crate::function::Function;
 use crate::redis_server::RedisServer;
 use crate::store::{Store, variables};
 
-const FUNCTIONS: [&str; 8] =
-    ["authorizer", "admin-api", "auth-api", "plan-job", "revoke-chunk", "send-notices", "ingest", "scheduled"];
+const FUNCTIONS: [&str; 9] = [
+    "authorizer",
+    "admin-api",
+    "auth-api",
+    "plan-job",
+    "revoke-chunk",
+    "send-notices",
+    "export-audit",
+    "ingest",
+    "scheduled",
+];
 const FLOOR: &str = "hello-world";
 const STARTS: usize = 15;
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::audit::check::AuditReader;
 use domain::audit::verify::Found;
 use domain::audit::{AuditLog, Entry, JobTrail};
 use domain::directory::{Client, Group, User};
 use domain::emergency::{KeyStore, StoredKey};
-use domain::ids::{ClientId, GroupId, JobId, UserId};
+use domain::ids::{ChainId, ClientId, GroupId, JobId, UserId};
 use domain::job::{
     Cancelled, Chunk, ChunkRef, ChunkResult, Facts, Fate, Job, NoticeRef, PlanCursor, Priority, Status, Tally,
 };
@@ -207,6 +208,22 @@ impl KeyStore for Rail<Memory> {
 impl AuditLog for Rail<Memory> {
     async fn append(&self, entry: &Entry) -> PortResult<()> {
         step!(self, append(entry))
+    }
+}
+
+#[async_trait]
+impl AuditReader for Rail<Memory> {
+    async fn chains(&self, from: Option<&str>) -> PortResult<Page<Result<ChainId, String>>> {
+        step!(self, chains(from))
+    }
+    async fn chain(&self, chain: &ChainId, from: Option<&str>) -> PortResult<Page<Found>> {
+        step!(self, chain(chain, from))
+    }
+    async fn last(&self, chain: &ChainId) -> PortResult<Option<Found>> {
+        step!(self, last(chain))
+    }
+    async fn between(&self, since: DateTime<Utc>, until: DateTime<Utc>, from: Option<&str>) -> PortResult<Page<Found>> {
+        step!(self, between(since, until, from))
     }
 }
 

@@ -99,6 +99,8 @@ fn by_rail(world: &World, weather: &Arc<Weather>) -> Fleet<Rail<Memory>, Rail<Me
         mail_provider: fleet.mail_provider.clone(),
         secrets: fleet.secrets.clone(),
         exchanges: fleet.exchanges.clone(),
+        heads: fleet.heads.clone(),
+        reports: fleet.reports.clone(),
     }
 }
 

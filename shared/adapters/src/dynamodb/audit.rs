@@ -15,6 +15,7 @@ use domain::audit::{AuditLog, Entry, JobTrail};
 use domain::ids::{ChainId, JobId};
 use domain::ports::{Page, PortResult};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Dynamo;
 use super::item::{Item, Reader, corrupt, failed, key, s};
@@ -25,6 +26,8 @@ const BY_TIME: &str = "audit-by-time";
 const BY_JOB: &str = "audit-by-job";
 /// A day's entries are spread over so many partitions of the index, by their chains: no day is a hot key.
 const SHARDS: u8 = 8;
+/// Written beside the entry later than the rest: entries of before do without.
+const LEVEL: &str = "level";
 /// Entries read at a time.
 const PAGE: i32 = 500;
 
@@ -60,6 +63,8 @@ fn write(sealed: &Sealed, entry: &Entry) -> Item {
     set("entry", s(&sealed.text));
     set("day", s(day_of(entry.at.date_naive(), shard_of(&sealed.chain))));
     set("time", s(time_of(entry.at)));
+    // By this the table's stream knows what the SIEM is told (`FilterCriteria` in `template.yaml`).
+    set(LEVEL, s(entry.level.as_str()));
     if let Some(job) = &entry.job_id {
         set("job_id", s(job.as_str()));
     }
@@ -92,11 +97,21 @@ fn read(item: Item) -> Found {
         let expected = write(&sealed, &entry);
         let mut names: Vec<&String> = expected.keys().chain(reader.0.keys()).collect();
         names.sort();
-        if let Some(name) = names.into_iter().find(|name| expected.get(*name) != reader.0.get(*name)) {
+        let of_before = |name: &str| name == LEVEL && !reader.0.contains_key(LEVEL);
+        let differs = |name: &&String| expected.get(*name) != reader.0.get(*name) && !of_before(name);
+        if let Some(name) = names.into_iter().find(differs) {
             return unreadable(format!("attribute {name} is not what was written with the entry"));
         }
     }
     Found::Entry(sealed)
+}
+
+/// What the table's stream says was written: attributes in DynamoDB's JSON.
+pub fn of_stream(image: &Value) -> Found {
+    let attributes = image.as_object().into_iter().flatten();
+    // An entry's attributes are texts; one that is none is missed, or is too much, and either is told.
+    let text = |value: &Value| value["S"].as_str().map_or(AttributeValue::Null(true), s);
+    read(attributes.map(|(name, value)| (name.clone(), text(value))).collect())
 }
 
 impl Dynamo {

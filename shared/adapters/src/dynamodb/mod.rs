@@ -11,6 +11,7 @@
 //! | jobs | `J#job` | `-` | the job |
 //! | jobs | `J#job` | `C#number` | a chunk's result |
 //! | jobs | `J#job` | `K#number` | where the last worker at a part of a table left off |
+//! | jobs | `J#alarm-…`, `J#alert-entry` | `K#00000000` | that an alarm was raised, that an alert was mailed |
 //! | jobs | `J#job` | `N#0…15` | the tally, in shards so that chunks ending together do not wait for each other |
 //! | jobs | `J#job` | `M#number` | the notices of a chunk, counted |
 //! | jobs | `A#job#number` | `U#user`, `C#client` | the chunk's affected owners with their notices, spread over partitions |
@@ -29,7 +30,7 @@
 //! | denylist | `GENERATION` | `-` | what a complete cache carries |
 
 mod accounts;
-mod audit;
+pub mod audit;
 mod denylist;
 mod directory;
 mod item;

@@ -14,7 +14,7 @@ use aws_sdk_sesv2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sesv2::operation::send_email::SendEmailError;
 use aws_sdk_sesv2::types::MessageTag;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::mail::{Mail, NotSent, Post};
+use domain::mail::{Mail, MailOnce, NotSent, Post};
 use domain::notify::Mark;
 use domain::time::Clock;
 use tokio::sync::Mutex;
@@ -142,6 +142,14 @@ impl Post for SesPost {
                 Err(not_sent)
             }
         }
+    }
+}
+
+#[async_trait]
+impl MailOnce for SesPost {
+    async fn send_once(&self, mail: &Mail) -> Result<(), NotSent> {
+        let request = request(&self.client, &self.from, mail).map_err(|cause| NotSent::Rejected(cause.to_string()))?;
+        request.send().await.map(|_| ()).map_err(|error| not_sent(&error))
     }
 }
 

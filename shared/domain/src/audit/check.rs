@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
+use super::alarm::Alarm;
 use super::head::{HeadStore, Published};
 use super::verify::{ChainCheck, Defect, Fault, Found, Place, Verdict};
 use crate::error::PortError;
@@ -174,6 +175,8 @@ pub struct DailyCheck {
     pub examiner: Examiner,
     /// Keeps how far the day's check has come.
     pub jobs: Arc<dyn JobStore>,
+    /// Raised by what is wrong.
+    pub alarm: Alarm,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -191,15 +194,25 @@ impl DailyCheck {
             return Ok((stage, Verdict::default()));
         }
         let (mut examination, mut told) = (self.examiner.begin(stage).await?, 0);
+        // What is wrong with the publications is found again by every run: by itself it is the same occasion.
+        self.tell(&examination.verdict.defects, &mut told).await?;
         while examination.stage != Stage::Through && self.clock.now() < deadline {
             examination.step().await?;
-            for defect in &examination.verdict.defects[told..] {
-                tracing::error!(place = %defect.place, fault = %defect.fault, "the audit trail was tampered with");
-            }
-            told = examination.verdict.defects.len();
+            // Before the place is noted: after an error this part is looked at again.
+            self.tell(&examination.verdict.defects, &mut told).await?;
             let stage = serde_json::to_string(&examination.stage).map_err(|cause| corrupt(cause.to_string()))?;
             self.jobs.save_checkpoint(&day, 0, &stage).await?;
         }
         Ok((examination.stage, examination.verdict))
+    }
+
+    /// Tells what was not told yet.
+    async fn tell(&self, defects: &[Defect], told: &mut usize) -> PortResult<()> {
+        for defect in &defects[*told..] {
+            tracing::error!(place = %defect.place, fault = %defect.fault, "the audit trail was tampered with");
+        }
+        self.alarm.tampered(&defects[*told..]).await?;
+        *told = defects.len();
+        Ok(())
     }
 }

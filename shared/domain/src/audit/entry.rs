@@ -38,6 +38,10 @@ pub enum Action {
     TokenRevoked,
     /// A user signed out.
     UserLogout,
+    /// The trail is not what was written.
+    AuditChainBroken,
+    /// The cache may forget what it must not.
+    CacheNotSafe,
     /// An account is to sign in at its provider.
     AccountSignInStarted,
     /// An account's tokens were obtained.
@@ -51,6 +55,27 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::BatchLogoutInitiated,
+        Self::BatchLogoutCompleted,
+        Self::BatchLogoutFailed,
+        Self::BatchLogoutCancelled,
+        Self::EmergencyKeyGenerated,
+        Self::EmergencyKeyVerificationFailed,
+        Self::PermissionDenied,
+        Self::RateLimited,
+        Self::TokenRevoked,
+        Self::UserLogout,
+        Self::AuditChainBroken,
+        Self::CacheNotSafe,
+        Self::AccountSignInStarted,
+        Self::AccountSignInCompleted,
+        Self::AccountSignInFailed,
+        Self::AccountRefreshFailed,
+        Self::AccountSignInsCleanedUp,
+    ];
+
     /// The action as the contract spells it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,6 +89,8 @@ impl Action {
             Self::RateLimited => "rate_limited",
             Self::TokenRevoked => "token_revoked",
             Self::UserLogout => "user_logout",
+            Self::AuditChainBroken => "audit_chain_broken",
+            Self::CacheNotSafe => "cache_not_safe",
             Self::AccountSignInStarted => "account_sign_in_started",
             Self::AccountSignInCompleted => "account_sign_in_completed",
             Self::AccountSignInFailed => "account_sign_in_failed",
@@ -81,13 +108,22 @@ pub enum Level {
     Info,
     /// Over a hundred users, or a refusal.
     Warning,
-    /// An emergency.
+    /// An emergency, or what undermines everything else.
     Critical,
 }
 
 impl Level {
+    /// The level as it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
     /// How much a job matters that affects so many users, as far as that is known.
-    fn of(job: &Job, users: Option<u64>) -> Self {
+    pub(crate) fn of(job: &Job, users: Option<u64>) -> Self {
         match (job.conditions.job_type(), users) {
             (JobType::Emergency, _) if !job.dry_run => Self::Critical,
             (_, Some(users)) if users > 100 => Self::Warning,

@@ -8,8 +8,10 @@
 //! ([`head`]). [`verify`] finds what does not fit and names the place, [`check`] does so with a stored trail.
 //!
 //! To add an action: a variant of [`Action`] and its name; who does it calls [`Auditor`], or hands the entry to the
-//! store with what happens, if only both or none may happen.
+//! store with what happens, if only both or none may happen. What nobody asked for, but somebody has to see at once, is
+//! an [`alarm`]. Say in [`crate::siem::ocsf`] which event it is to a SIEM.
 
+pub mod alarm;
 pub mod chain;
 pub mod check;
 mod entry;

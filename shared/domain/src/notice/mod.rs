@@ -6,6 +6,7 @@
 //! How to add a notice: give [`Notice`] a variant and let the compiler lead you through the matches, write its four
 //! templates, and add it to `mails` in the tests below.
 
+mod event;
 mod logout;
 mod page;
 mod reason;
@@ -14,17 +15,22 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::audit::Action;
 use crate::conditions::JobType;
 use crate::directory::Actor;
 use crate::ids::JobId;
 use crate::mail::{Mail, one_line};
+use crate::report::{Report, number};
 use logout::{Form, Logout};
 pub use page::Language;
-use page::{EmergencyKey, Page, SecurityAlert};
+use page::{EmergencyKey, MonthlyReport, Page, SecurityAlert, SecurityEvent};
 pub use reason::{CleanReason, clean, name_key};
 
 /// For how long an emergency key is valid.
 pub const EMERGENCY_KEY_LIFETIME: TimeDelta = TimeDelta::minutes(5);
+
+/// Characters of a detail that a mail shows.
+const DETAIL_CHARS: usize = 1_000;
 
 /// Something to tell somebody.
 #[derive(Clone, Copy)]
@@ -53,6 +59,21 @@ pub enum Notice<'a> {
         /// Whether every verifier refuses what it covers.
         effective: bool,
     },
+    /// To the security team: anything else that is critical.
+    SecurityEvent {
+        /// What happened.
+        action: Action,
+        /// The audit's entry about it.
+        entry: &'a str,
+        /// The job it is about.
+        job: Option<&'a JobId>,
+        /// Who did it.
+        actor: &'a Actor,
+        /// When.
+        at: DateTime<Utc>,
+        /// What else the entry says.
+        details: &'a [(String, String)],
+    },
     /// To a user whose sign-ins a job ended.
     Logout {
         /// The job's kind.
@@ -68,6 +89,11 @@ pub enum Notice<'a> {
         /// From when on the sign-ins were refused.
         at: DateTime<Utc>,
     },
+    /// To an auditor: a month's report is there. Its main numbers, and nobody's name.
+    MonthlyReport {
+        /// The report.
+        report: &'a Report,
+    },
 }
 
 impl fmt::Debug for Notice<'_> {
@@ -81,9 +107,16 @@ impl fmt::Debug for Notice<'_> {
                 let mut shown = f.debug_struct("SecurityAlert");
                 shown.field("job", job).field("at", at).field("effective", effective).finish_non_exhaustive()
             }
+            Self::SecurityEvent { action, entry, at, .. } => {
+                let mut shown = f.debug_struct("SecurityEvent");
+                shown.field("action", action).field("entry", entry).field("at", at).finish_non_exhaustive()
+            }
             Self::Logout { kind, job, at, .. } => {
                 let mut shown = f.debug_struct("Logout");
                 shown.field("kind", kind).field("job", job).field("at", at).finish_non_exhaustive()
+            }
+            Self::MonthlyReport { report } => {
+                f.debug_struct("MonthlyReport").field("month", &report.month).finish_non_exhaustive()
             }
         }
     }
@@ -129,6 +162,26 @@ impl Notice<'_> {
                 };
                 (text.written(), html.written())
             }
+            Self::SecurityEvent { action, entry, job, actor, at, details } => {
+                let it = &SecurityEvent {
+                    lang: language.tag(),
+                    subject,
+                    what: event::what(action, language),
+                    at: language.moment(at),
+                    actor_name: known(actor.name.as_deref()),
+                    actor_email: known(actor.email.as_deref()),
+                    actor_id: one_line(actor.id.as_str()),
+                    job: job.map(|job| one_line(job.as_str())),
+                    entry: one_line(entry),
+                    details: details.iter().map(|(name, value)| (one_line(name), shortened(value))).collect(),
+                    advice: event::advice(action, language),
+                };
+                let (text, html) = match language {
+                    Language::English => (Page::SecurityEventTextEn { it }, Page::SecurityEventHtmlEn { it }),
+                    Language::Korean => (Page::SecurityEventTextKo { it }, Page::SecurityEventHtmlKo { it }),
+                };
+                (text.written(), html.written())
+            }
             Self::Logout { kind, job, name, client, reason, at } => {
                 let it = Logout {
                     lang: language.tag(),
@@ -140,6 +193,29 @@ impl Notice<'_> {
                     at: language.moment(at),
                 };
                 (it.written(kind, language, Form::Text), it.written(kind, language, Form::Html))
+            }
+            Self::MonthlyReport { report } => {
+                let totals = &report.totals;
+                let it = &MonthlyReport {
+                    lang: language.tag(),
+                    subject,
+                    month: one_line(&report.month_in(language)),
+                    jobs: number(totals.jobs),
+                    dry_runs: number(totals.dry_runs),
+                    affected_users: number(totals.affected_users),
+                    tokens: number(totals.access_tokens + totals.refresh_tokens),
+                    emergencies: number(totals.emergencies),
+                    failed: number(totals.failed),
+                    refused: number(report.refused()),
+                    findings: number(report.findings()),
+                    is_suspicious: report.findings() > 0,
+                    name: one_line(&report.month),
+                };
+                let (text, html) = match language {
+                    Language::English => (Page::MonthlyReportTextEn { it }, Page::MonthlyReportHtmlEn { it }),
+                    Language::Korean => (Page::MonthlyReportTextKo { it }, Page::MonthlyReportHtmlKo { it }),
+                };
+                (text.written(), html.written())
             }
         };
         Mail::new(to, subject, text, html)
@@ -156,7 +232,19 @@ impl Notice<'_> {
             (Self::SecurityAlert { job, .. }, Language::Korean) => {
                 format!("[보안 알림] 긴급 로그아웃이 시작되었습니다 ({job})")
             }
+            (Self::SecurityEvent { action, .. }, Language::English) => {
+                format!("Security alert: {}", event::what(*action, language))
+            }
+            (Self::SecurityEvent { action, .. }, Language::Korean) => {
+                format!("[보안 알림] {}", event::what(*action, language))
+            }
             (Self::Logout { kind, .. }, _) => logout::subject(*kind, language).to_owned(),
+            (Self::MonthlyReport { report }, Language::English) => {
+                format!("Batch logout report of {}", report.month_in(language))
+            }
+            (Self::MonthlyReport { report }, Language::Korean) => {
+                format!("{} 일괄 로그아웃 보고서", report.month_in(language))
+            }
         }
     }
 }
@@ -164,6 +252,15 @@ impl Notice<'_> {
 /// What is known, as a single line.
 fn known(value: Option<&str>) -> Option<String> {
     value.map(one_line).filter(|line| !line.is_empty())
+}
+
+/// As a single line that a mail can hold.
+fn shortened(value: &str) -> String {
+    let line = one_line(value);
+    match line.char_indices().nth(DETAIL_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +282,7 @@ mod tests {
         let id = UserId::parse(one_line(text)).unwrap();
         let known = &Actor { id: id.clone(), email: Some(text.to_owned()), name: Some(text.to_owned()) };
         let unknown = &Actor { id, email: None, name: None };
+        let report = &Report { month: text.to_owned(), ..crate::report::tests::empty() };
         let alert = |actor, effective| Notice::SecurityAlert {
             job,
             actor,
@@ -199,12 +297,23 @@ mod tests {
             alert(known, true),
             alert(unknown, false),
         ];
+        let details = [(text.to_owned(), text.to_owned()), ("users".to_owned(), text.to_owned())];
+        let event = |job, actor, details| Notice::SecurityEvent {
+            action: Action::AuditChainBroken,
+            entry: text,
+            job,
+            actor,
+            at: at(),
+            details,
+        };
+        let events = [event(Some(job), known, &details[..]), event(None, unknown, &[])];
         let (reason, empty) = (CleanReason::untouched(text), CleanReason::untouched(""));
         let logouts = JobType::ALL.into_iter().flat_map(|kind| {
             let full = Notice::Logout { kind, job, name: Some(text), client: Some(text), reason: &reason, at: at() };
             [full, Notice::Logout { kind, job, name: None, client: None, reason: &empty, at: at() }]
         });
-        notices.into_iter().chain(logouts).map(|notice| notice.mail(text, Some(locale))).collect()
+        let notices = notices.into_iter().chain(events).chain(logouts).chain([Notice::MonthlyReport { report }]);
+        notices.map(|notice| notice.mail(text, Some(locale))).collect()
     }
 
     /// The markup alone: from each `<` to the next `>`.
@@ -267,6 +376,29 @@ mod tests {
                 assert!(later.contains(no) && !later.contains(yes), "{later}");
                 assert_eq!(later.matches(unknown).count(), 2, "{later}");
             }
+        }
+    }
+
+    #[test]
+    fn audit_3_an_alert_says_what_happened_when_by_whom_and_what_to_do_whatever_it_is() {
+        let actor = Actor { id: UserId::parse("u-7").unwrap(), email: None, name: Some("이둘".to_owned()) };
+        let job = JobId::parse("3f0c").unwrap();
+        let details = [("places".to_owned(), "3".to_owned()), ("long".to_owned(), "긴 ".repeat(5_000))];
+        for (locale, time) in [("en", "1 November 2026, 09:05:07 UTC"), ("ko", "2026년 11월 1일 09:05:07(UTC)")] {
+            let mut subjects = std::collections::BTreeSet::new();
+            for action in Action::ALL {
+                let (job, details) = (Some(&job), &details[..]);
+                let notice = Notice::SecurityEvent { action, entry: "e-1", job, actor: &actor, at: at(), details };
+                let mail = notice.mail("security@example.com", Some(locale));
+                for body in [&mail.text, &mail.html] {
+                    for wanted in ["3f0c", "u-7", "이둘", "e-1", "places", time] {
+                        assert!(body.contains(wanted), "{wanted} is missing: {body}");
+                    }
+                    assert!(body.chars().count() < 4_000 && body.contains('…'), "too long a detail is cut off");
+                }
+                subjects.insert(mail.subject);
+            }
+            assert_eq!(subjects.len(), Action::ALL.len(), "each has a subject of its own");
         }
     }
 

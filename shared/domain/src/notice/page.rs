@@ -16,6 +16,9 @@ pub enum Language {
 }
 
 impl Language {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::English, Self::Korean];
+
     /// Korean for `ko` and whatever is more exact, such as `ko-KR`; else English.
     pub fn of(locale: Option<&str>) -> Self {
         let language = locale.unwrap_or_default().split(['-', '_']).next().unwrap_or_default();
@@ -64,6 +67,38 @@ pub(super) struct SecurityAlert<'a> {
     pub(super) reason: String,
 }
 
+/// What is written into the mail about a monthly report.
+pub(super) struct MonthlyReport<'a> {
+    pub(super) lang: &'static str,
+    pub(super) subject: &'a str,
+    pub(super) month: String,
+    pub(super) jobs: String,
+    pub(super) dry_runs: String,
+    pub(super) affected_users: String,
+    pub(super) tokens: String,
+    pub(super) emergencies: String,
+    pub(super) failed: String,
+    pub(super) refused: String,
+    pub(super) findings: String,
+    pub(super) is_suspicious: bool,
+    pub(super) name: String,
+}
+
+/// What is written into the alert about any other critical entry.
+pub(super) struct SecurityEvent<'a> {
+    pub(super) lang: &'static str,
+    pub(super) subject: &'a str,
+    pub(super) what: &'static str,
+    pub(super) at: String,
+    pub(super) actor_name: Option<String>,
+    pub(super) actor_email: Option<String>,
+    pub(super) actor_id: String,
+    pub(super) job: Option<String>,
+    pub(super) entry: String,
+    pub(super) details: Vec<(String, String)>,
+    pub(super) advice: &'static str,
+}
+
 /// One template.
 #[derive(Template)]
 pub(super) enum Page<'a> {
@@ -83,6 +118,22 @@ pub(super) enum Page<'a> {
     SecurityAlertTextKo { it: &'a SecurityAlert<'a> },
     #[template(path = "notice/security_alert.ko.html")]
     SecurityAlertHtmlKo { it: &'a SecurityAlert<'a> },
+    #[template(path = "notice/monthly_report.en.txt")]
+    MonthlyReportTextEn { it: &'a MonthlyReport<'a> },
+    #[template(path = "notice/monthly_report.en.html")]
+    MonthlyReportHtmlEn { it: &'a MonthlyReport<'a> },
+    #[template(path = "notice/monthly_report.ko.txt")]
+    MonthlyReportTextKo { it: &'a MonthlyReport<'a> },
+    #[template(path = "notice/monthly_report.ko.html")]
+    MonthlyReportHtmlKo { it: &'a MonthlyReport<'a> },
+    #[template(path = "notice/security_event.en.txt")]
+    SecurityEventTextEn { it: &'a SecurityEvent<'a> },
+    #[template(path = "notice/security_event.en.html")]
+    SecurityEventHtmlEn { it: &'a SecurityEvent<'a> },
+    #[template(path = "notice/security_event.ko.txt")]
+    SecurityEventTextKo { it: &'a SecurityEvent<'a> },
+    #[template(path = "notice/security_event.ko.html")]
+    SecurityEventHtmlKo { it: &'a SecurityEvent<'a> },
 }
 
 impl Page<'_> {

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::TestClock;
 use crate::error::PortError;
-use crate::mail::{Mail, Mailer, NotSent, Post};
+use crate::mail::{Mail, MailOnce, Mailer, NotSent, Post};
 use crate::notify::Mark;
 use crate::ports::PortResult;
 use crate::time::Clock as _;
@@ -61,12 +61,19 @@ pub struct MemoryPost {
     pace: TimeDelta,
     says: Mutex<Says>,
     sent: Mutex<Vec<(Mail, Mark)>>,
+    once: Mutex<Vec<Mail>>,
 }
 
 impl MemoryPost {
     /// One that takes a mail every so often.
     pub fn new(clock: Arc<TestClock>, pace: TimeDelta) -> Self {
-        Self { clock, pace, says: Mutex::new(Box::new(|_| Reply::Taken)), sent: Mutex::default() }
+        Self {
+            clock,
+            pace,
+            says: Mutex::new(Box::new(|_| Reply::Taken)),
+            sent: Mutex::default(),
+            once: Mutex::default(),
+        }
     }
 
     /// From now on it says this.
@@ -77,6 +84,11 @@ impl MemoryPost {
     /// The mails it took.
     pub fn sent(&self) -> Vec<(Mail, Mark)> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Those without a row that waits for them.
+    pub fn sent_once(&self) -> Vec<Mail> {
+        self.once.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -91,6 +103,21 @@ impl Post for MemoryPost {
         let reply = self.says.lock().unwrap_or_else(PoisonError::into_inner)(mail);
         if matches!(reply, Reply::Taken | Reply::TakenUnsaid) {
             self.sent.lock().unwrap_or_else(PoisonError::into_inner).push((mail.clone(), mark.clone()));
+        }
+        match reply {
+            Reply::Taken => Ok(()),
+            Reply::TakenUnsaid => Err(NotSent::Unknown("the answer was lost".to_owned())),
+            Reply::Not(why) => Err(why),
+        }
+    }
+}
+
+#[async_trait]
+impl MailOnce for MemoryPost {
+    async fn send_once(&self, mail: &Mail) -> Result<(), NotSent> {
+        let reply = self.says.lock().unwrap_or_else(PoisonError::into_inner)(mail);
+        if matches!(reply, Reply::Taken | Reply::TakenUnsaid) {
+            self.once.lock().unwrap_or_else(PoisonError::into_inner).push(mail.clone());
         }
         match reply {
             Reply::Taken => Ok(()),

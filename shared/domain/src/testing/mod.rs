@@ -10,6 +10,9 @@ mod issuer;
 mod mail_provider;
 mod mailer;
 mod memory;
+pub mod ocsf;
+mod outlet;
+mod reports;
 mod signing_in;
 mod telling;
 mod trail;
@@ -26,6 +29,8 @@ pub use issuer::{FakeIssuer, Habits};
 pub use mail_provider::{FakeMailProvider, MemoryExchanges, MemorySecrets, Mood, SignedIn, parameter};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
 pub use memory::{Memory, MemoryQueue, ServerState};
+pub use outlet::{MemoryOutlet, Taken};
+pub use reports::MemoryReports;
 pub use vault::MemoryVault;
 
 use crate::source::IdSource;

@@ -86,6 +86,20 @@ async fn mail_3_a_refusal_is_final_a_throttle_is_not_and_whatever_else_is_unknow
 }
 
 #[tokio::test]
+async fn audit_4_a_mail_without_a_row_is_sent_once_and_its_failures_are_told_apart_as_a_notices_are() {
+    let ok = (200, r#"{"MessageId":"1"}"#);
+    let rejected = (400, r#"{"__type":"MessageRejected","message":"no"}"#);
+    let service = Answering::start(&[ok, rejected, (500, "{}"), ok]).await;
+    let post = post_of(&service.config().await);
+    assert_eq!(post.send_once(&mail()).await, Ok(()));
+    assert_eq!(post.send_once(&mail()).await, Err(NotSent::Rejected("MessageRejected".to_owned())));
+    assert!(matches!(post.send_once(&mail()).await, Err(NotSent::Unknown(_))));
+    let requests = service.requests();
+    assert_eq!(requests.len(), 3, "the SDK must not try again by itself");
+    assert!(requests[0]["EmailTags"].is_null() && requests[0]["ConfigurationSetName"].is_null(), "{}", requests[0]);
+}
+
+#[tokio::test]
 async fn mail_3_what_was_never_connected_was_not_sent_and_what_broke_off_may_have_been() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", nobody.local_addr().unwrap());
