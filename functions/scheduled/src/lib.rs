@@ -45,8 +45,8 @@ pub struct Deps {
     pub replicas: u32,
     /// Looks after the audit.
     pub audit: AuditKeeper,
-    /// Looks after accounts.
-    pub accounts: AccountKeeper,
+    /// Looks after accounts at their mail providers.
+    pub mail: AccountKeeper,
     /// Writes down what somebody has to see at once.
     pub alarm: Alarm,
     /// Time.
@@ -266,13 +266,13 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             Report::CheckAudit { through: stage == Stage::Through, entries, chains, defects }
         }
         Task::RefreshAccounts => {
-            let run = deps.accounts.refresh(batch::deadline(&event.context)).await?;
+            let run = deps.mail.refresh(batch::deadline(&event.context)).await?;
             metrics::accounts_refreshed(deps.clock.as_ref(), &run);
             let domain::accounts::refresh::Run { looked_at, refreshed, ended, refused, failed, left } = run;
             Report::RefreshAccounts { looked_at, refreshed, ended, refused, failed, left }
         }
         Task::EndAccountSignIns => {
-            let done = deps.accounts.end_sign_ins().await?;
+            let done = deps.mail.end_sign_ins().await?;
             Report::EndAccountSignIns { cleaned: done.cleaned, active: done.active }
         }
         Task::MonthlyReport { month } => {

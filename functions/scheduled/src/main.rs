@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use adapters::s3::{S3Heads, S3Reports};
-use adapters::{accounts, aws, denylist::RedisDenylist, dynamodb::Dynamo, ses::SesPost, sqs::Sqs};
+use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, elasticache::ElastiCache, ses::SesPost, sqs::Sqs};
 use domain::{accept::Acceptor, audit::Auditor, audit::alarm::Alarm, effect::Effector, estimate::Estimator};
 use domain::{redrive::Redriver, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
@@ -15,8 +15,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (aws, clock, ids) = (aws::config().await, Arc::new(SystemClock), Arc::new(SystemIds));
     let store = Arc::new(Dynamo::new(&aws, config::tables()?));
     let settings = config::cache()?;
-    let (replicas, cache_service) =
-        (settings.replicas, Arc::new(adapters::elasticache::ElastiCache::new(&aws, config::cache_id()?)));
+    let (replicas, cache_service) = (settings.replicas, Arc::new(ElastiCache::new(&aws, config::cache_id()?)));
     let cache = Arc::new(RedisDenylist::connect(&aws, settings, clock.clone())?);
     let queue = Arc::new(Sqs::new(&aws, Some(config::plan_queues()?), Some(config::chunk_queues()?)));
     let (jobs, denylist, limits) = (store.clone(), store.clone(), config::limits()?);
@@ -32,22 +31,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let around = Around { heads: heads.clone(), reports, mailer, clock: clock.clone() };
     let report = MonthlyReport::new(&store, around, config::report_zone()?, config::auditors()?);
     let audit = AuditKeeper::new(store.clone(), heads, alarm.clone(), report);
-    let providers = accounts::world(&aws, config::app_secret()?, clock.clone());
-    let accounts = AccountKeeper::new(&store, providers, clock.clone(), ids.clone(), limits);
+    let providers = adapters::accounts::world(&aws, config::app_secret()?, clock.clone());
+    let mail = AccountKeeper::new(&store, providers, clock.clone(), ids.clone(), limits);
     let (clean_up, denylist) = (config::clean_up()?, store);
-    let deps = Deps {
-        redriver,
-        acceptor,
-        clean_up,
-        denylist,
-        cache,
-        cache_service,
-        replicas,
-        audit,
-        alarm,
-        accounts,
-        clock,
-        ids,
-    };
+    let deps =
+        Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, alarm, mail, clock, ids };
     lambda_runtime::run(service_fn(|event| scheduled::handle(event, &deps))).await
 }

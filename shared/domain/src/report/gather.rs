@@ -230,11 +230,12 @@ impl Slice {
             (action @ (Action::PermissionDenied | Action::RateLimited | Action::EmergencyKeyVerificationFailed), _) => {
                 self.rest.push((action, entry.actor));
             }
-            // What the scheduled work found is in the alarms; here it is an entry like others.
-            (Action::AuditChainBroken | Action::CacheNotSafe, _) => {}
-            // Accounts at their mail providers are no batch logouts.
+            // What the scheduled work found is in the alarms; here it is an entry like others. Accounts at their mail
+            // providers are no batch logouts.
             (
-                Action::AccountSignInStarted
+                Action::AuditChainBroken
+                | Action::CacheNotSafe
+                | Action::AccountSignInStarted
                 | Action::AccountSignInCompleted
                 | Action::AccountSignInFailed
                 | Action::AccountRefreshFailed
