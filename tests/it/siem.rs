@@ -112,11 +112,12 @@ async fn audit_3_every_warning_and_critical_goes_to_the_siem_and_no_everyday_ent
 async fn audit_3_wherever_the_queues_fail_nothing_is_lost_and_what_comes_twice_is_known() {
     let fleet = busy().await;
     let written = fleet.store.audit();
-    for taken_before in 0..=36 {
+    let everything = 3 * KINDS;
+    for taken_before in 0..=everything {
         let outlet = Arc::<MemoryOutlet>::default();
         outlet.fail_after(Some(taken_before));
         let first = exporter(&fleet, &outlet).export(trail(&fleet).await).await;
-        assert_eq!(first.is_err(), taken_before < 36, "what was not taken is an error: {taken_before}");
+        assert_eq!(first.is_err(), taken_before < everything, "what was not taken is an error: {taken_before}");
         outlet.fail_after(None);
         if first.is_err() {
             exporter(&fleet, &outlet).export(trail(&fleet).await).await.unwrap();
