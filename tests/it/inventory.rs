@@ -31,9 +31,13 @@ use tests::mint::Mint;
 const NOW: Epoch = Epoch(1_900_000_000);
 
 /// The calls that answer somebody who shows no token, each with the reason why it may.
-const OPEN: [(&str, &str); 5] = [
+const OPEN: [(&str, &str); 6] = [
     ("GET /health", "tells that the function runs, and asks nobody"),
     ("GET /openapi.json", "tells how the API looks, which is no secret"),
+    (
+        "GET /api/v1/accounts/auth/callback",
+        "browsers bring what a provider sent; `state` lets them in (tests/it/accounts.rs)",
+    ),
     ("GET /oauth/authorize", "sends browsers on to the issuer, which asks for a password (tests/it/authorize.rs)"),
     ("POST /oauth/token", "takes grants rather than access tokens, and the issuer checks them (tests/it/rfc_6749.rs)"),
     ("POST /oauth/revoke", "ends the token it is shown, for its own client only (tests/it/rfc_7009.rs)"),

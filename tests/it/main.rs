@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
 
 mod accepting;
+mod accounts;
 mod architecture;
 mod audit_chain;
 mod audit_store;

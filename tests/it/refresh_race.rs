@@ -76,7 +76,8 @@ fn by_rail(door: &Door<Memory, Memory>, weather: &Arc<Weather>) -> Router {
     };
     let callers = Callers { inspector, directory: door.fleet.store.clone(), clock };
     let (auditor, vault) = (door.fleet.auditor(), door.fleet.vault.clone());
-    auth_api::router(Deps { callers, sign_ins, auditor, vault, seen: Arc::default() }, &[])
+    let accounts = door.fleet.account_desk();
+    auth_api::router(Deps { callers, sign_ins, accounts, auditor, vault, seen: Arc::default() }, &[])
 }
 
 async fn send(router: &Router, request: Request<Body>) -> Answer {

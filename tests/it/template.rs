@@ -58,7 +58,7 @@ fn run_4_every_queue_is_encrypted_and_has_dead_letters_that_ring() {
         assert!(is_dead || text.contains("RedrivePolicy") || shared.contains(&name.as_str()), "{name} loses messages");
         assert!(!is_dead || text.contains("MessageRetentionPeriod: 1209600"), "{name} forgets too early");
     }
-    assert!(queues.len() > 15 && dead_letters.len() == 8, "{dead_letters:?}");
+    assert!(queues.len() > 15 && dead_letters.len() == 9, "{dead_letters:?}");
     let rings = after(&alarms("DeadLetters"), "!GetAtt ");
     assert_eq!(rings, dead_letters, "an alarm for each queue of dead letters");
     let aged =

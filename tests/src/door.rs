@@ -192,6 +192,7 @@ impl<S: AllPorts, C: DenylistCache + 'static> Door<S, C> {
         let deps = Deps {
             callers: self.callers(),
             sign_ins: self.sign_ins(),
+            accounts: self.fleet.account_desk(),
             auditor: self.fleet.auditor(),
             vault: self.vault.clone(),
             seen: Arc::default(),

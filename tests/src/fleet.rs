@@ -6,6 +6,10 @@ use adapters::denylist::RedisDenylist;
 use adapters::dynamodb::Dynamo;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::accept::Acceptor;
+use domain::accounts::exchange::Exchanger;
+use domain::accounts::ports::AccountStore;
+use domain::accounts::refresh::Refresher;
+use domain::accounts::{Desk, Keeper};
 use domain::audit::check::AuditReader;
 use domain::audit::{AuditLog, Auditor, JobTrail};
 use domain::cancel::Canceller;
@@ -27,7 +31,8 @@ use domain::redrive::Redriver;
 use domain::settle::{Settled, Settler, Try};
 use domain::sign_out::SignOuts;
 use domain::testing::{
-    Memory, MemoryHeads, MemoryMailer, MemoryQueue, MemoryReports, MemoryVault, SeededIds, TestClock,
+    FakeMailProvider, Memory, MemoryExchanges, MemoryHeads, MemoryMailer, MemoryQueue, MemoryReports, MemorySecrets,
+    MemoryVault, SeededIds, TestClock,
 };
 use domain::time::Clock as _;
 
@@ -47,6 +52,7 @@ pub trait AllPorts:
     + AuditLog
     + AuditReader
     + JobTrail
+    + AccountStore
     + 'static
 {
 }
@@ -70,6 +76,12 @@ pub struct Fleet<S, C> {
     pub mailer: Arc<MemoryMailer>,
     /// Keyed hashes and seals.
     pub vault: Arc<MemoryVault>,
+    /// Where accounts sign in.
+    pub mail_provider: Arc<FakeMailProvider>,
+    /// Their clients' secrets.
+    pub secrets: Arc<MemorySecrets>,
+    /// Their codes to be exchanged.
+    pub exchanges: Arc<MemoryExchanges>,
     /// What is published of the audit.
     pub heads: Arc<MemoryHeads>,
     /// Monthly reports.
@@ -90,9 +102,20 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
     /// A fleet over these stores.
     pub fn over(store: Arc<S>, cache: Arc<C>, now: DateTime<Utc>) -> Self {
         let (queue, clock) = (Arc::new(MemoryQueue::default()), Arc::new(TestClock::at(now)));
-        let (mailer, vault) = (Arc::default(), Arc::default());
-        let (ids, heads, reports) = (Arc::new(SeededIds::new(1 << 32)), Arc::default(), Arc::default());
-        Self { store, cache, queue, clock, ids, mailer, vault, heads, reports }
+        Self {
+            store,
+            cache,
+            queue,
+            clock,
+            ids: Arc::new(SeededIds::new(1 << 32)),
+            mailer: Arc::default(),
+            vault: Arc::default(),
+            mail_provider: Arc::default(),
+            secrets: Arc::default(),
+            exchanges: Arc::default(),
+            heads: Arc::default(),
+            reports: Arc::default(),
+        }
     }
 
     /// Making jobs effective.
@@ -212,6 +235,52 @@ impl<S: AllPorts, C: DenylistCache + 'static> Fleet<S, C> {
     /// Signing out.
     pub fn sign_outs(&self) -> SignOuts {
         SignOuts { tokens: self.store.clone(), denier: self.denier(), clock: self.clock.clone() }
+    }
+
+    /// What is kept of accounts' tokens.
+    pub fn keeper(&self) -> Keeper {
+        Keeper::new(&self.store, self.vault.clone(), self.clock.clone(), self.ids.clone(), LIMITS)
+    }
+
+    /// Where accounts' sign-ins begin.
+    pub fn account_desk(&self) -> Desk {
+        Desk {
+            store: self.store.clone(),
+            keeper: self.keeper(),
+            provider: self.mail_provider.clone(),
+            queue: self.exchanges.clone(),
+            vault: self.vault.clone(),
+            auditor: self.auditor(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+        }
+    }
+
+    /// The worker that exchanges accounts' codes.
+    pub fn exchanger(&self) -> Exchanger {
+        Exchanger {
+            store: self.store.clone(),
+            keeper: self.keeper(),
+            provider: self.mail_provider.clone(),
+            secrets: self.secrets.clone(),
+            vault: self.vault.clone(),
+            auditor: self.auditor(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+        }
+    }
+
+    /// The refresh of accounts' tokens.
+    pub fn refresher(&self) -> Refresher {
+        Refresher {
+            store: self.store.clone(),
+            keeper: self.keeper(),
+            provider: self.mail_provider.clone(),
+            secrets: self.secrets.clone(),
+            auditor: self.auditor(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+        }
     }
 
     /// The denylist check.

@@ -45,6 +45,18 @@ async fn send(stack: &Stack, service: &str, request: Builder, body: Vec<u8>) -> 
     Web::default().send(request).await.unwrap()
 }
 
+/// Calls an operation of a service that speaks JSON, such as `secretsmanager.CreateSecret`.
+pub async fn operate(stack: &Stack, service: &str, target: &str, body: &Value) -> Value {
+    let request = Request::builder()
+        .method("POST")
+        .uri("/")
+        .header("content-type", "application/x-amz-json-1.1")
+        .header("x-amz-target", target);
+    let answer = send(stack, service, request, body.to_string().into_bytes()).await;
+    assert!(answer.status.is_success(), "{target}: {} {}", answer.status, answer.json);
+    answer.json
+}
+
 /// Invokes a function with a file of `events/`, and gives back what it answers.
 pub async fn invoke(stack: &Stack, function: &str, event: &str) -> Value {
     invoke_with(stack, function, std::fs::read(root().join("events").join(event)).unwrap()).await
@@ -62,12 +74,7 @@ pub async fn invoke_with(stack: &Stack, function: &str, event: Vec<u8>) -> Value
 /// What a function has logged since then, however it was invoked.
 pub async fn logged(stack: &Stack, function: &str, since: DateTime<Utc>) -> Vec<String> {
     let asked = json!({ "logGroupName": format!("/aws/lambda/{function}"), "startTime": since.timestamp_millis() });
-    let request = Request::builder()
-        .method("POST")
-        .uri("/")
-        .header("content-type", "application/x-amz-json-1.1")
-        .header("x-amz-target", "Logs_20140328.FilterLogEvents");
-    let found = send(stack, "logs", request, asked.to_string().into_bytes()).await.json;
+    let found = operate(stack, "logs", "Logs_20140328.FilterLogEvents", &asked).await;
     let events = found["events"].as_array().unwrap_or_else(|| panic!("{found}"));
     events.iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
 }

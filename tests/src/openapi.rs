@@ -28,6 +28,7 @@ pub fn document() -> String {
         .tags(Some([
             tag("jobs", "Batch logouts."),
             tag("tokens", "Whether a token is good."),
+            tag("accounts", "Service accounts at their mail providers."),
             tag("service", "The service itself."),
         ]))
         .security(Some([SecurityRequirement::new("bearer", [""; 0])]))

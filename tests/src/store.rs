@@ -51,6 +51,7 @@ pub fn tables() -> Tables {
         jobs: name("jobs"),
         denylist: name("denylist"),
         audit: name("audit"),
+        accounts: name("accounts"),
     }
 }
 
@@ -71,6 +72,7 @@ pub fn variables(endpoint: &str) -> HashMap<String, String> {
         ("JOBS_TABLE", &tables.jobs),
         ("DENYLIST_TABLE", &tables.denylist),
         ("AUDIT_TABLE", &tables.audit),
+        ("ACCOUNTS_TABLE", &tables.accounts),
         ("AUDIT_HEADS_BUCKET", "audit-heads"),
         ("REPORTS_BUCKET", "reports"),
         ("APP_SECRET_ID", "app-secret"),
@@ -81,6 +83,7 @@ pub fn variables(endpoint: &str) -> HashMap<String, String> {
         ("PLAN_QUEUE_URL_HIGH", NOWHERE),
         ("PLAN_QUEUE_URL_IMMEDIATE", NOWHERE),
         ("NOTICE_QUEUE_URL", NOWHERE),
+        ("ACCOUNT_QUEUE_URL", NOWHERE),
         ("SIEM_QUEUE_URL", NOWHERE),
         ("ALERT_QUEUE_URL", NOWHERE),
         ("EXPORT_DEAD_LETTERS_URL", NOWHERE),
@@ -152,6 +155,7 @@ impl Store {
             ("jobs", "pk", "sk"),
             ("denylist", "pk", "sk"),
             ("audit", "pk", "sk"),
+            ("accounts", "pk", "sk"),
         ] {
             let (indexes, mut attributes) = extra(table);
             attributes.extend([attribute(hash, s.clone()), attribute(range, s.clone())]);

@@ -4,6 +4,7 @@
 //! clients, `clients::authenticate`), and name it in [`calls`] and in `template.yaml`. A route that forgets the check
 //! fails the inventory in `tests/it/inventory.rs`.
 
+mod accounts;
 mod answers;
 mod authorize;
 mod clients;
@@ -21,6 +22,8 @@ mod userinfo;
 use std::sync::Arc;
 
 use axum::Router;
+use domain::accounts::ports::{AccountStore, ExchangeQueue, MailProvider};
+use domain::accounts::{Desk, Keeper};
 use domain::audit::{AuditLog, Auditor};
 use domain::decision::Limits;
 use domain::deny::Denier;
@@ -46,6 +49,8 @@ pub struct Deps {
     pub callers: Callers,
     /// Signing in, and, in it, signing out.
     pub sign_ins: SignIns,
+    /// Accounts at their mail providers.
+    pub accounts: Desk,
     /// The audit trail.
     pub auditor: Auditor,
     /// What browsers remember, sealed.
@@ -66,6 +71,10 @@ pub struct Outside {
     pub cache: Arc<dyn DenylistCache>,
     /// Seals.
     pub vault: Arc<dyn Vault>,
+    /// Accounts' providers.
+    pub provider: Arc<dyn MailProvider>,
+    /// Where their codes are exchanged.
+    pub queue: Arc<dyn ExchangeQueue>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids and randomness.
@@ -80,9 +89,21 @@ impl Deps {
     /// Everything, over one store.
     pub fn new<S>(store: &Arc<S>, outside: Outside) -> Self
     where
-        S: Directory + TokenStore + SignInStore + DenylistStore + AuditLog + 'static,
+        S: Directory + TokenStore + SignInStore + DenylistStore + AuditLog + AccountStore + 'static,
     {
-        let Outside { inspector, upstream, profiles, cache, vault, clock, ids, limits, session_limits } = outside;
+        let Outside {
+            inspector,
+            upstream,
+            profiles,
+            cache,
+            vault,
+            provider,
+            queue,
+            clock,
+            ids,
+            limits,
+            session_limits,
+        } = outside;
         let sessions = Sessions {
             store: store.clone(),
             tokens: store.clone(),
@@ -96,7 +117,17 @@ impl Deps {
             denier: Denier { denylist: store.clone(), cache, ids: ids.clone(), limits },
             clock: clock.clone(),
         };
-        let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids };
+        let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids: ids.clone() };
+        let accounts = Desk {
+            store: store.clone(),
+            keeper: Keeper::new(store, vault.clone(), clock.clone(), ids.clone(), limits),
+            provider,
+            queue,
+            vault: vault.clone(),
+            auditor: auditor.clone(),
+            clock: clock.clone(),
+            ids,
+        };
         let callers = Callers { inspector: inspector.clone(), directory: store.clone(), clock: clock.clone() };
         let sign_ins = SignIns {
             inspector,
@@ -109,7 +140,7 @@ impl Deps {
             sign_outs,
             clock,
         };
-        Self { callers, sign_ins, auditor, vault, seen: health::Seen::default() }
+        Self { callers, sign_ins, accounts, auditor, vault, seen: health::Seen::default() }
     }
 }
 
@@ -126,6 +157,12 @@ fn calls() -> OpenApiRouter<Deps> {
         .routes(routes!(logout::logout_all))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end))
+        .routes(routes!(accounts::start::start))
+        .routes(routes!(accounts::status::status))
+        .routes(routes!(accounts::bulk::bulk))
+        .routes(routes!(accounts::clean_up::clean_up))
+        .routes(routes!(accounts::list::list))
+        .routes(routes!(accounts::callback::callback))
         .routes(routes!(health::health))
 }
 

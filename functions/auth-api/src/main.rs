@@ -1,7 +1,9 @@
 //! Starts the user-facing API on Lambda.
 use std::sync::Arc;
 
-use adapters::{aws, denylist::RedisDenylist, dynamodb::Dynamo, http::Http, inspector::inspector};
+use adapters::{
+    accounts::Providers, aws, denylist::RedisDenylist, dynamodb::Dynamo, http::Http, inspector::inspector, sqs::Sqs,
+};
 use adapters::{
     oidc::JwtVerifier, upstream::Discovery, upstream::UpstreamClient, upstream::Userinfo, vault::SecretVault,
 };
@@ -23,7 +25,10 @@ async fn main() -> Result<(), lambda_http::Error> {
     let checker = Checker::new(cache.clone(), store.clone(), clock.clone(), limits);
     let verifier = Arc::new(JwtVerifier::with_discovery(issuer.clone(), discovery.clone()));
     let inspector = inspector(&issuer, &kinds, &discovery, verifier, store.clone(), checker, clock.clone());
+    let queue = Arc::new(Sqs::new(&aws, None, None).with_exchanges(config::account_queue()?));
+    let provider = Arc::new(Providers::new(clock.clone()));
     let (upstream, ids) = (Arc::new(UpstreamClient::new(discovery)), Arc::new(SystemIds));
-    let outside = Outside { inspector, upstream, profiles, cache, vault, clock, ids, limits, session_limits };
+    let outside =
+        Outside { inspector, upstream, profiles, cache, vault, provider, queue, clock, ids, limits, session_limits };
     lambda_http::run(router(Deps::new(&store, outside), &config::cors_origins())).await
 }

@@ -1,5 +1,6 @@
 //! Scheduled work (spec §12). Each task can also be started by hand with an event from `events/scheduled/`.
 
+mod accounts;
 mod report;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use lambda_kit::{batch, metrics};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::{Deserialize, Serialize};
 
+pub use accounts::{AccountKeeper, Providers};
 pub use report::{Around, MonthlyReport};
 
 /// What the tasks need.
@@ -43,6 +45,8 @@ pub struct Deps {
     pub replicas: u32,
     /// Looks after the audit.
     pub audit: AuditKeeper,
+    /// Looks after accounts at their mail providers.
+    pub mail: AccountKeeper,
     /// Writes down what somebody has to see at once.
     pub alarm: Alarm,
     /// Time.
@@ -99,6 +103,10 @@ pub enum Task {
     PublishAuditHeads,
     /// Every hour until the day's is through: check the audit's chains.
     CheckAudit,
+    /// Every five minutes: refresh accounts' tokens that expire soon.
+    RefreshAccounts,
+    /// Every hour: end accounts' sign-ins whose time has passed.
+    EndAccountSignIns,
     /// Every month, in as many runs as it takes: make the report and tell the auditors.
     MonthlyReport {
         /// Which month, such as `2026-11`; by default the last one that is over.
@@ -161,6 +169,28 @@ pub enum Report {
         chains: u64,
         /// What is wrong, and where; the log names all of it.
         defects: Vec<String>,
+    },
+    /// Of the refresh of accounts.
+    RefreshAccounts {
+        /// Accounts looked at.
+        looked_at: usize,
+        /// Refreshed.
+        refreshed: usize,
+        /// Found to have been ended.
+        ended: usize,
+        /// The provider refreshes no more.
+        refused: usize,
+        /// To be tried again.
+        failed: usize,
+        /// Left to the next run.
+        left: usize,
+    },
+    /// Of the end of sign-ins.
+    EndAccountSignIns {
+        /// Ended now.
+        cleaned: usize,
+        /// Under way afterwards.
+        active: usize,
     },
     /// Of the monthly report.
     MonthlyReport {
@@ -234,6 +264,16 @@ pub async fn handle(event: LambdaEvent<Task>, deps: &Deps) -> Result<Report, Err
             let defects = verdict.defects.iter().take(NAMED).map(ToString::to_string).collect();
             let (entries, chains) = (verdict.entries, verdict.chains);
             Report::CheckAudit { through: stage == Stage::Through, entries, chains, defects }
+        }
+        Task::RefreshAccounts => {
+            let run = deps.mail.refresh(batch::deadline(&event.context)).await?;
+            metrics::accounts_refreshed(deps.clock.as_ref(), &run);
+            let domain::accounts::refresh::Run { looked_at, refreshed, ended, refused, failed, left } = run;
+            Report::RefreshAccounts { looked_at, refreshed, ended, refused, failed, left }
+        }
+        Task::EndAccountSignIns => {
+            let done = deps.mail.end_sign_ins().await?;
+            Report::EndAccountSignIns { cleaned: done.cleaned, active: done.active }
         }
         Task::MonthlyReport { month } => {
             let done = deps.audit.report.run(month.as_deref(), batch::deadline(&event.context)).await?;

@@ -7,7 +7,7 @@ use domain::{accept::Acceptor, audit::Auditor, audit::alarm::Alarm, effect::Effe
 use domain::{redrive::Redriver, source::SystemIds, time::SystemClock};
 use lambda_kit::{config, telemetry};
 use lambda_runtime::service_fn;
-use scheduled::{Around, AuditKeeper, Deps, MonthlyReport};
+use scheduled::{AccountKeeper, Around, AuditKeeper, Deps, MonthlyReport};
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -31,8 +31,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let around = Around { heads: heads.clone(), reports, mailer, clock: clock.clone() };
     let report = MonthlyReport::new(&store, around, config::report_zone()?, config::auditors()?);
     let audit = AuditKeeper::new(store.clone(), heads, alarm.clone(), report);
+    let providers = adapters::accounts::world(&aws, config::app_secret()?, clock.clone());
+    let mail = AccountKeeper::new(&store, providers, clock.clone(), ids.clone(), limits);
     let (clean_up, denylist) = (config::clean_up()?, store);
     let deps =
-        Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, alarm, clock, ids };
+        Deps { redriver, acceptor, clean_up, denylist, cache, cache_service, replicas, audit, alarm, mail, clock, ids };
     lambda_runtime::run(service_fn(|event| scheduled::handle(event, &deps))).await
 }

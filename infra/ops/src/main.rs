@@ -9,7 +9,7 @@ use domain::time::{Clock as _, SystemClock};
 use ops::failure::Result;
 use ops::stack::Stack;
 use ops::web::Web;
-use ops::{audit, demo, dlq, import, issuer, load};
+use ops::{accounts, audit, demo, dlq, import, issuer, load};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -46,6 +46,13 @@ enum Command {
         #[command(subcommand)]
         what: AuditCommand,
     },
+    /// Enrol accounts and sign them in at their mail providers.
+    Accounts {
+        #[command(flatten)]
+        at: Where,
+        #[command(subcommand)]
+        what: AccountsCommand,
+    },
     /// Look at dead letters, or send them back.
     Dlq {
         #[command(flatten)]
@@ -72,6 +79,26 @@ enum AuditCommand {
 }
 
 #[derive(Subcommand)]
+enum AccountsCommand {
+    /// Import every enrolment file (*.yaml) of a folder, or none if one of them is wrong.
+    Import {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Begin sign-ins, print where to go for each, and wait until they are through.
+    Signin {
+        /// Whose; all active accounts that are not signed in if left out.
+        users: Vec<String>,
+        /// Who begins them.
+        #[arg(long = "as", default_value = "security.admin@example.com")]
+        admin: String,
+        /// Only print where to go.
+        #[arg(long)]
+        no_wait: bool,
+    },
+}
+
+#[derive(Subcommand)]
 enum DlqCommand {
     /// How many dead letters there are, by queue.
     List,
@@ -85,7 +112,9 @@ enum DlqCommand {
 async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::LoadCompany(Where { stack: path }) => {
-            load::company(&path, &Stack::read(&path)?, SystemClock.now()).await.map(|_| ())
+            let stack = Stack::read(&path)?;
+            load::company(&path, &stack, SystemClock.now()).await?;
+            accounts::import(&stack, std::path::Path::new(accounts::DEMO)).await.map(|_| ())
         }
         Command::Demo(Where { stack: path }) => demo::demo(&path, &Stack::read(&path)?).await,
         Command::Token { at, user } => {
@@ -94,6 +123,12 @@ async fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Command::Audit { at, what: AuditCommand::Verify } => audit::verify(&Stack::read(&at.stack)?).await,
+        Command::Accounts { at, what: AccountsCommand::Import { folder } } => {
+            accounts::import(&Stack::read(&at.stack)?, &folder).await.map(|_| ())
+        }
+        Command::Accounts { at, what: AccountsCommand::Signin { users, admin, no_wait } } => {
+            accounts::sign_in(&Stack::read(&at.stack)?, &admin, users, !no_wait).await
+        }
         Command::Dlq { at, what: DlqCommand::List } => dlq::list(&Stack::read(&at.stack)?).await,
         Command::Dlq { at, what: DlqCommand::Redrive { queue } } => {
             dlq::redrive(&Stack::read(&at.stack)?, &queue).await.map(drop)
@@ -106,7 +141,7 @@ async fn run(cli: Cli) -> Result<()> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    match Box::pin(run(Cli::parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");

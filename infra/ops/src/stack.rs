@@ -53,6 +53,8 @@ pub struct Stack {
     pub client_id: String,
     /// Where the app client is called back at; nothing listens there.
     pub redirect_uri: String,
+    /// The issuer's own name for itself among others.
+    pub user_pool_id: String,
     /// The issuer's private key, for signing many tokens at once (local stack only).
     pub signing_key_file: PathBuf,
     /// People who can sign in.
@@ -72,6 +74,8 @@ pub struct TableNames {
     pub denylist: String,
     /// The audit's entries.
     pub audit: String,
+    /// Accounts and their sign-ins.
+    pub accounts: String,
 }
 
 /// The queues' URLs.
@@ -93,6 +97,8 @@ pub struct Queues {
     pub notice: String,
     /// What the mail service says of mails later.
     pub mail_event: String,
+    /// Accounts' codes to be exchanged.
+    pub account: String,
     /// Records from elsewhere.
     pub ingest: String,
     /// Events for the SIEM.
@@ -146,6 +152,7 @@ impl Stack {
             jobs: names.jobs,
             denylist: names.denylist,
             audit: names.audit,
+            accounts: names.accounts,
         }
     }
 

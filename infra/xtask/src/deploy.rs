@@ -170,6 +170,7 @@ fn parameters(state: &State) -> Result<Vec<String>> {
         "PlanVisibilityTimeout=20".to_owned(),
         "ChunkVisibilityTimeout=15".to_owned(),
         "IngestVisibilityTimeout=15".to_owned(),
+        "AccountVisibilityTimeout=15".to_owned(),
         "AlertVisibilityTimeout=5".to_owned(),
         "ExportRecordAge=60".to_owned(),
         // A message's hundred mails take half of this at the local SES's pace.

@@ -39,6 +39,8 @@ enum Task {
     Token(Rest),
     /// Loads records from an NDJSON file
     Import(Rest),
+    /// Enrols accounts and signs them in: `accounts import DIR`, `accounts signin`
+    Accounts(Rest),
     /// Looks at the running stack's audit trail: `audit verify`
     Audit(Rest),
     /// Looks at dead letters and sends them back: `dlq list`, `dlq redrive NAME`
@@ -102,6 +104,7 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         Task::Openapi => return checks::openapi(settings),
         Task::Token(rest) => return on_running_stack(settings, "token", &rest.args),
         Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),
+        Task::Accounts(rest) => return on_running_stack(settings, "accounts", &rest.args),
         Task::Audit(rest) => return on_running_stack(settings, "audit", &rest.args),
         Task::Dlq(rest) => return on_running_stack(settings, "dlq", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
@@ -117,12 +120,18 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
 
 fn on_running_stack(settings: &Settings, command: &str, args: &[String]) -> Result<ExitCode> {
     stack::require_running(settings)?;
-    // Files are named from where the command was called.
-    let args: Vec<String> = args.iter().map(|arg| existing_path(arg).unwrap_or_else(|| arg.clone())).collect();
+    // Files and folders are named from where the command was called.
+    let named =
+        args.iter().enumerate().map(|(place, arg)| existing_path(arg, place > 0).unwrap_or_else(|| arg.clone()));
+    let args: Vec<String> = named.collect();
     stack::ops(settings, command, &args)
 }
 
-fn existing_path(arg: &str) -> Option<String> {
+/// A folder may be called like what is to be done with it, which comes first.
+fn existing_path(arg: &str, may_be_folder: bool) -> Option<String> {
     let path = PathBuf::from(arg);
-    path.is_file().then(|| path.canonicalize().ok()).flatten().map(|path| path.display().to_string())
+    (path.is_file() || (may_be_folder && path.is_dir()))
+        .then(|| path.canonicalize().ok())
+        .flatten()
+        .map(|path| path.display().to_string())
 }

@@ -3,6 +3,7 @@
 //! How to add another adapter: implement the port, and call its contract suite (`domain::testing::contract`) from
 //! `tests/it/contracts.rs`.
 
+pub mod accounts;
 pub mod aws;
 pub mod cached_lookup;
 pub mod dead_letters;

@@ -5,10 +5,11 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use chrono::TimeDelta;
+use domain::accounts::ports::ExchangeQueue;
 use domain::error::PortError;
-use domain::ids::JobId;
+use domain::ids::{JobId, SignInId};
 use domain::job::{ChunkRef, NoticeRef, Priority};
-use domain::messages::{ChunkMessage, NoticeMessage, PlanMessage};
+use domain::messages::{ChunkMessage, ExchangeMessage, NoticeMessage, PlanMessage};
 use domain::ports::{PortResult, WorkQueue};
 use domain::settings::Queues;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -24,6 +25,7 @@ pub struct Sqs {
     plan: Option<Queues>,
     chunk: Option<Queues>,
     notices: Option<String>,
+    exchanges: Option<String>,
 }
 
 fn no_queue() -> PortError {
@@ -43,13 +45,19 @@ fn queue_of(queues: Option<&Queues>, priority: Priority) -> PortResult<&str> {
 impl Sqs {
     /// Builds the client once, before the first event.
     pub fn new(config: &SdkConfig, plan: Option<Queues>, chunk: Option<Queues>) -> Self {
-        Self { client: Client::new(config), plan, chunk, notices: None }
+        Self { client: Client::new(config), plan, chunk, notices: None, exchanges: None }
     }
 
     /// With the queue of users to be told.
     #[must_use]
     pub fn with_notices(self, queue: String) -> Self {
         Self { notices: Some(queue), ..self }
+    }
+
+    /// With the queue of accounts' codes to be exchanged.
+    #[must_use]
+    pub fn with_exchanges(self, queue: String) -> Self {
+        Self { exchanges: Some(queue), ..self }
     }
 
     async fn send_batch(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()> {
@@ -97,6 +105,16 @@ impl WorkQueue for Sqs {
         let request = self.client.send_message().queue_url(self.notices.as_deref().ok_or_else(no_queue)?);
         let request = request.message_body(body(&NoticeMessage::new(notice.clone()))?);
         let request = request.delay_seconds(i32::try_from(delay.num_seconds()).unwrap_or(i32::MAX));
+        request.send().await.map_err(|error| failed(aws_sdk_sqs::error::DisplayErrorContext(&error)))?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ExchangeQueue for Sqs {
+    async fn send_exchange(&self, sign_in: &SignInId) -> PortResult<()> {
+        let request = self.client.send_message().queue_url(self.exchanges.as_deref().ok_or_else(no_queue)?);
+        let request = request.message_body(body(&ExchangeMessage::new(sign_in.clone()))?);
         request.send().await.map_err(|error| failed(aws_sdk_sqs::error::DisplayErrorContext(&error)))?;
         Ok(())
     }

@@ -106,6 +106,10 @@ id!(
     /// The chain of one writer's audit entries.
     ChainId
 );
+id!(
+    /// One sign-in of an account at its provider.
+    SignInId
+);
 
 impl TokenId {
     /// The id of an opaque token: the base64url SHA-256 of it (spec §1), so that the token itself is never stored.

@@ -9,6 +9,7 @@
 //! [`conditions`].
 
 pub mod accept;
+pub mod accounts;
 pub mod audit;
 pub mod cache_service;
 pub mod cancel;

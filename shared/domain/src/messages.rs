@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Entry;
 use crate::error::WorkError;
-use crate::ids::JobId;
+use crate::ids::{JobId, SignInId};
 use crate::job::{ChunkRef, NoticeRef};
 
 /// The version that is written; older ones stay readable.
@@ -35,6 +35,15 @@ pub struct NoticeMessage {
     v: u8,
     /// Which.
     pub notice: NoticeRef,
+}
+
+/// A sign-in of an account whose code is to be exchanged. Nothing secret: the code is kept sealed with the sign-in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeMessage {
+    v: u8,
+    /// Which.
+    pub sign_in: SignInId,
 }
 
 /// An entry of the audit that the security team gets by mail.
@@ -84,6 +93,18 @@ impl NoticeMessage {
     /// A message in the current version.
     pub fn new(notice: NoticeRef) -> Self {
         Self { v: VERSION, notice }
+    }
+
+    /// Reads a message body.
+    pub fn parse(body: &str) -> Result<Self, WorkError> {
+        parse(body, |message: &Self| message.v)
+    }
+}
+
+impl ExchangeMessage {
+    /// A message in the current version.
+    pub fn new(sign_in: SignInId) -> Self {
+        Self { v: VERSION, sign_in }
     }
 
     /// Reads a message body.

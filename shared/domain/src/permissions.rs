@@ -22,11 +22,13 @@ pub enum Permission {
     Cancel,
     /// Everything above.
     Admin,
+    /// Enrol accounts and sign them in (spec §13).
+    ManageAccounts,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::View,
         Self::ExecuteGroup,
         Self::ExecuteClient,
@@ -35,6 +37,7 @@ impl Permission {
         Self::ExecuteEmergency,
         Self::Cancel,
         Self::Admin,
+        Self::ManageAccounts,
     ];
 
     /// The name in the contract.
@@ -48,6 +51,7 @@ impl Permission {
             Self::ExecuteEmergency => "batch_logout:execute:emergency",
             Self::Cancel => "batch_logout:cancel",
             Self::Admin => "batch_logout:admin",
+            Self::ManageAccounts => "accounts:manage",
         }
     }
 
@@ -56,9 +60,9 @@ impl Permission {
         Self::ALL.into_iter().find(|permission| permission.as_str() == name)
     }
 
-    /// `batch_logout:admin` implies all of them, every other one itself.
+    /// `batch_logout:admin` implies all that is about batch logouts, every other one itself.
     pub fn implies(self, wanted: Self) -> bool {
-        self == Self::Admin || self == wanted
+        self == wanted || (self == Self::Admin && wanted != Self::ManageAccounts)
     }
 }
 
@@ -149,20 +153,32 @@ mod tests {
 
     #[test]
     fn spec_3_every_role_has_exactly_the_permissions_of_the_table() {
-        // view, group, client, time, conditional, emergency, cancel, admin
+        // view, group, client, time, conditional, emergency, cancel, admin, accounts
         let table = [
-            (Role::SuperAdmin, "11111111"),
-            (Role::SecurityAdmin, "11111111"),
-            (Role::SystemAdmin, "11111010"),
-            (Role::GroupAdmin, "01000000"),
-            (Role::OauthAdmin, "00110000"),
-            (Role::Auditor, "10000000"),
+            (Role::SuperAdmin, "111111111"),
+            (Role::SecurityAdmin, "111111111"),
+            (Role::SystemAdmin, "111110101"),
+            (Role::GroupAdmin, "010000000"),
+            (Role::OauthAdmin, "001100000"),
+            (Role::Auditor, "100000000"),
         ];
         for (role, row) in table {
             for (permission, expected) in Permission::ALL.into_iter().zip(row.chars()) {
                 assert_eq!(role.has(permission), expected == '1', "{role:?} × {permission:?}");
             }
         }
+    }
+
+    #[test]
+    fn account_the_right_to_end_tokens_is_none_to_sign_accounts_in() {
+        let user = |permission: &str| User {
+            permissions: vec![permission.to_owned()],
+            ..User::unknown(crate::ids::UserId::parse("u").unwrap())
+        };
+        assert!(user("accounts:manage").may(Permission::ManageAccounts));
+        assert!(!user("accounts:manage").may(Permission::View));
+        assert!(!user("batch_logout:admin").may(Permission::ManageAccounts));
+        assert!(user("batch_logout:admin").may(Permission::ExecuteEmergency));
     }
 
     #[test]

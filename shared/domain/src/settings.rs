@@ -16,6 +16,8 @@ pub struct Tables {
     pub denylist: String,
     /// The audit's entries.
     pub audit: String,
+    /// Accounts and their sign-ins.
+    pub accounts: String,
 }
 
 /// One kind of work's queues, by priority.

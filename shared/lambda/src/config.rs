@@ -43,7 +43,7 @@ pub fn aws_endpoint() -> Option<String> {
     var("AWS_ENDPOINT_URL")
 }
 
-/// The five tables: `TOKENS_TABLE`, `DIRECTORY_TABLE`, `JOBS_TABLE`, `DENYLIST_TABLE`, `AUDIT_TABLE`.
+/// The six tables: `TOKENS_TABLE`, `DIRECTORY_TABLE`, `JOBS_TABLE`, `DENYLIST_TABLE`, `AUDIT_TABLE`, `ACCOUNTS_TABLE`.
 pub fn tables() -> Result<Tables, ConfigError> {
     Ok(Tables {
         tokens: required("TOKENS_TABLE")?,
@@ -51,6 +51,7 @@ pub fn tables() -> Result<Tables, ConfigError> {
         jobs: required("JOBS_TABLE")?,
         denylist: required("DENYLIST_TABLE")?,
         audit: required("AUDIT_TABLE")?,
+        accounts: required("ACCOUNTS_TABLE")?,
     })
 }
 
@@ -75,6 +76,11 @@ pub fn chunk_queues() -> Result<Queues, ConfigError> {
 /// The queue of users to be told: `NOTICE_QUEUE_URL`.
 pub fn notice_queue() -> Result<String, ConfigError> {
     required("NOTICE_QUEUE_URL")
+}
+
+/// The queue of accounts' codes to be exchanged: `ACCOUNT_QUEUE_URL`.
+pub fn account_queue() -> Result<String, ConfigError> {
+    required("ACCOUNT_QUEUE_URL")
 }
 
 /// Where the mail service reports what becomes of notices: `MAIL_CONFIGURATION_SET`; nowhere by default.

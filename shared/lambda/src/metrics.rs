@@ -4,6 +4,7 @@
 
 use serde_json::json;
 
+use domain::accounts::refresh::Run;
 use domain::close::Closed;
 use domain::guard::Guarded;
 use domain::ids::JobId;
@@ -18,7 +19,8 @@ use crate::config;
 const NAMESPACE: &str = "BatchLogout";
 
 /// All metrics that are written. A test holds them to the alarms and the dashboard of `template.yaml`.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
+    "AccountRefreshFailed",
     "AlertsFailed",
     "AlertsSent",
     "AuditBroken",
@@ -119,6 +121,14 @@ pub fn cache_not_safe(clock: &dyn Clock, concerns: usize) {
 /// Writes how many places of the audit trail were found to be tampered with.
 pub fn audit_broken(clock: &dyn Clock, places: usize) {
     emit(clock, "AuditBroken", Unit::Count, places as u64, &[]);
+}
+
+/// Writes how many accounts could not be refreshed, for now or for good.
+pub fn accounts_refreshed(clock: &dyn Clock, run: &Run) {
+    let value = (run.failed + run.refused) as u64;
+    if value > 0 {
+        emit(clock, "AccountRefreshFailed", Unit::Count, value, &[]);
+    }
 }
 
 /// Writes how many entries of the audit trail others were told of.

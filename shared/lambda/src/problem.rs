@@ -158,6 +158,21 @@ impl Problem {
         Self { retry_after: Some(5), ..problem }
     }
 
+    /// 429: as many as there may be at the same time are under way.
+    pub fn busy(detail: impl Into<String>, at_once: u32, seconds: u64) -> Self {
+        let title = "Too many at the same time";
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", title, detail);
+        tracing::warn!(at_once, seconds, "as many as there may be are under way");
+        Self { retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX)), ..problem }
+    }
+
+    /// 503: an account's provider does not say where to sign in.
+    pub fn provider_away(cause: &dyn std::fmt::Display) -> Self {
+        let detail = "The account's provider does not say where to sign in. Check its address in the enrolment file, \
+                      or try again in a moment.";
+        Self { detail: detail.to_owned(), ..Self::unavailable(cause) }
+    }
+
     /// 503: something was to be ended, and not every verifier could be told. Ending it again does no harm.
     pub fn undone(cause: &dyn std::fmt::Display) -> Self {
         let detail = "Not everything that knows of it could be told. What was told is refused from now on; repeat the \

@@ -1,5 +1,6 @@
 //! End to end on the running stack: real functions behind a real API, on the stores that `template.yaml` made.
 
+mod accounts;
 mod api;
 mod audit;
 mod authorizer;

@@ -65,6 +65,12 @@ GET /api/v1/auth/sessions     |                            | 200  200  200  200 
 DELETE /api/v1/auth/sessions/{id}| no such session         | 404  404  404  404  404  404  404  404  401
 POST /oauth/introspect        | no client's secret         | 401  401  401  401  401  401  401  401  401
 POST /oauth/token/validate    | no client's secret         | 401  401  401  401  401  401  401  401  401
+POST /api/v1/accounts/auth    | no such account            | 404  404  404  403  403  403  403  403  401
+POST /api/v1/accounts/auth/bulk| no such account           | 200  200  200  403  403  403  403  403  401
+GET /api/v1/accounts/auth/{session_id}| no such sign-in    | 404  404  404  403  403  403  403  403  401
+POST /api/v1/accounts/auth/cleanup| of a week ago          | 200  200  200  403  403  403  403  403  401
+GET /api/v1/accounts/accounts |                            | 200  200  200  403  403  403  403  403  401
+GET /api/v1/accounts/auth/callback| nothing                | 400  400  400  400  400  400  400  400  400
 GET /openapi.json             |                            | 200  200  200  200  200  200  200  200  200
 GET /health                   |                            | 200  200  200  200  200  200  200  200  200
 POST /api/v1/auth/logout      | another sign-in of theirs  | 200  200  200  200  200  200  200  200  401
@@ -233,13 +239,17 @@ impl World {
             }
             ("POST", "/oauth/introspect" | "/oauth/revoke", _) => Some(json!({ "token": "x" })),
             ("POST", "/oauth/token", _) => Some(json!({ "grant_type": "refresh_token", "refresh_token": "x" })),
+            ("POST", "/api/v1/accounts/auth", _) => Some(json!({ "user_id": "nobody" })),
+            ("POST", "/api/v1/accounts/auth/bulk", _) => Some(json!({ "user_ids": ["nobody"] })),
+            ("POST", "/api/v1/accounts/auth/cleanup", _) => Some(json!({ "expire_threshold_minutes": 10_080 })),
             ("POST", "/api/v1/auth/logout", _) => Some(json!({})),
             ("POST", "/oauth/token/validate", _) => Some(json!({ "access_token": "x" })),
             ("DELETE", "~/jobs/{id}", _) => Some(json!({ "reason": "the table of roles is walked" })),
             ("GET", "~/jobs", _) => return (format!("{path}?initiated_by={whose}"), None),
             _ => None,
         };
-        (path.replace("{id}", job.as_str()).replace("{month}", "2020-01"), body)
+        let path = path.replace("{id}", job.as_str()).replace("{session_id}", "there-is-none");
+        (path.replace("{month}", "2020-01"), body)
     }
 
     /// Does as a row says, and answers what came of it, in the table's words.

@@ -2,6 +2,7 @@
 //! seeded scheduler takes when it likes, and any of them may fail, before it does anything or after. The same seed takes
 //! the same steps.
 
+mod accounts;
 mod jobs;
 
 use std::collections::BTreeSet;

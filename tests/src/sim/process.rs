@@ -96,6 +96,9 @@ fn by_rail(world: &World, weather: &Arc<Weather>) -> Fleet<Rail<Memory>, Rail<Me
         ids: fleet.ids.clone(),
         mailer: fleet.mailer.clone(),
         vault: fleet.vault.clone(),
+        mail_provider: fleet.mail_provider.clone(),
+        secrets: fleet.secrets.clone(),
+        exchanges: fleet.exchanges.clone(),
         heads: fleet.heads.clone(),
         reports: fleet.reports.clone(),
     }

@@ -292,7 +292,7 @@ impl Dynamo {
     }
 
     /// Writes a transaction. Refused, with a code for each part, if one of them is refused.
-    async fn transact(&self, parts: Vec<TransactWriteItem>) -> PortResult<Result<(), Vec<String>>> {
+    pub(super) async fn transact(&self, parts: Vec<TransactWriteItem>) -> PortResult<Result<(), Vec<String>>> {
         let sent = self.client.transact_write_items().set_transact_items(Some(parts)).send().await;
         let Err(error) = sent else { return Ok(Ok(())) };
         let codes = error.as_service_error().and_then(cancellation_codes);

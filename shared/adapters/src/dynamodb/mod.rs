@@ -20,6 +20,7 @@
 //! | jobs | `R#actor` | name of a limit | the slots an actor has taken |
 //! | jobs | `I#actor` | hash of an `Idempotency-Key` | the job it made |
 //! | jobs | `E#actor` | `-` | the actor's emergency key, hashed |
+//! | accounts | see [`accounts`] | | accounts, their sign-ins and slots |
 //! | audit | `C#chain` | number | an entry at its place; the index `audit-by-time` finds it by its day |
 //! | denylist | `ALL` | `CUT#…`, `F#job` | global cutoffs, and the jobs whose frozen users are cut off |
 //! | denylist | `U#…`, `C#…`, `UC#…`, `S#…` | `CUT#…` | cutoffs of one scope; appended, never replaced |
@@ -28,6 +29,7 @@
 //! | denylist | `F#job` | first user of the chunk | at most 100 frozen users: the durable form of their cutoffs |
 //! | denylist | `GENERATION` | `-` | what a complete cache carries |
 
+mod accounts;
 pub mod audit;
 mod denylist;
 mod directory;

@@ -44,25 +44,33 @@ fn headers(form: &Form) -> Result<HeaderMap, UpstreamError> {
     form.authorization.as_deref().map_or_else(|| Ok(HeaderMap::new()), authorized)
 }
 
+/// Asks a token endpoint, once.
+pub(crate) async fn grant(discovery: &Discovery, form: &Form) -> Result<Issued, UpstreamError> {
+    let limit = discovery.limits.token;
+    let headers = headers(form)?;
+    within(limit, async {
+        let url = discovery.find(Endpoint::Token).await?;
+        let answer = judge(discovery.http.post_form(&url, headers, &form.fields, limit).await?)?;
+        // RFC 6749 §5.1: 200, and a JSON object.
+        let body = object(&answer).filter(|_| answer.status == StatusCode::OK);
+        let body = body.ok_or_else(|| UpstreamError::Failed(format!("{url} answered neither yes nor no")))?;
+        Ok(Issued { body })
+    })
+    .await
+}
+
 #[async_trait]
 impl Upstream for UpstreamClient {
     async fn authorization_endpoint(&self) -> Result<String, UpstreamError> {
         self.discovery.find(Endpoint::Authorization).await
     }
 
-    async fn token(&self, grant: &Form) -> Result<Issued, UpstreamError> {
+    async fn token(&self, form: &Form) -> Result<Issued, UpstreamError> {
         let limit = self.discovery.limits.token;
-        let headers = headers(grant)?;
         within(limit, async {
-            let url = self.discovery.find(Endpoint::Token).await?;
-            let exchange = async {
-                let answer = judge(self.discovery.http.post_form(&url, headers, &grant.fields, limit).await?)?;
-                // RFC 6749 §5.1: 200, and a JSON object.
-                let body = object(&answer).filter(|_| answer.status == StatusCode::OK);
-                let body = body.ok_or_else(|| UpstreamError::Failed(format!("{url} answered neither yes nor no")))?;
-                Ok(Issued { body })
-            };
-            self.token.call(exchange).await
+            // Before the breaker, which is about the token endpoint alone.
+            self.discovery.find(Endpoint::Token).await?;
+            self.token.call(grant(&self.discovery, form)).await
         })
         .await
     }

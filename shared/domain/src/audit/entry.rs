@@ -42,11 +42,21 @@ pub enum Action {
     AuditChainBroken,
     /// The cache may forget what it must not.
     CacheNotSafe,
+    /// An account is to sign in at its provider.
+    AccountSignInStarted,
+    /// An account's tokens were obtained.
+    AccountSignInCompleted,
+    /// An account's sign-in came to nothing.
+    AccountSignInFailed,
+    /// An account's tokens could not be refreshed.
+    AccountRefreshFailed,
+    /// Sign-ins that led nowhere were ended.
+    AccountSignInsCleanedUp,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::BatchLogoutInitiated,
         Self::BatchLogoutCompleted,
         Self::BatchLogoutFailed,
@@ -59,6 +69,11 @@ impl Action {
         Self::UserLogout,
         Self::AuditChainBroken,
         Self::CacheNotSafe,
+        Self::AccountSignInStarted,
+        Self::AccountSignInCompleted,
+        Self::AccountSignInFailed,
+        Self::AccountRefreshFailed,
+        Self::AccountSignInsCleanedUp,
     ];
 
     /// The action as the contract spells it.
@@ -76,6 +91,11 @@ impl Action {
             Self::UserLogout => "user_logout",
             Self::AuditChainBroken => "audit_chain_broken",
             Self::CacheNotSafe => "cache_not_safe",
+            Self::AccountSignInStarted => "account_sign_in_started",
+            Self::AccountSignInCompleted => "account_sign_in_completed",
+            Self::AccountSignInFailed => "account_sign_in_failed",
+            Self::AccountRefreshFailed => "account_refresh_failed",
+            Self::AccountSignInsCleanedUp => "account_sign_ins_cleaned_up",
         }
     }
 }

@@ -30,6 +30,16 @@ pub(super) fn what(action: Action, language: Language) -> &'static str {
         (Action::AuditChainBroken, Language::Korean) => "감사 기록이 위조 또는 변조되었습니다",
         (Action::CacheNotSafe, Language::English) => "the cache of revocations cannot be trusted",
         (Action::CacheNotSafe, Language::Korean) => "폐기 목록 캐시를 신뢰할 수 없습니다",
+        (Action::AccountSignInStarted, Language::English) => "an account is to sign in at its provider",
+        (Action::AccountSignInStarted, Language::Korean) => "계정 로그인이 시작되었습니다",
+        (Action::AccountSignInCompleted, Language::English) => "an account was signed in at its provider",
+        (Action::AccountSignInCompleted, Language::Korean) => "계정이 로그인되었습니다",
+        (Action::AccountSignInFailed, Language::English) => "an account's sign-in came to nothing",
+        (Action::AccountSignInFailed, Language::Korean) => "계정 로그인에 실패했습니다",
+        (Action::AccountRefreshFailed, Language::English) => "an account's tokens could not be refreshed",
+        (Action::AccountRefreshFailed, Language::Korean) => "계정의 토큰을 갱신하지 못했습니다",
+        (Action::AccountSignInsCleanedUp, Language::English) => "sign-ins of accounts were ended",
+        (Action::AccountSignInsCleanedUp, Language::Korean) => "진행 중이던 계정 로그인이 종료되었습니다",
     }
 }
 

@@ -236,6 +236,15 @@ impl Slice {
             }
             (Action::AuditChainBroken, _) => self.trail_alarms += 1,
             (Action::CacheNotSafe, _) => self.cache_alarms += 1,
+            // Accounts at their mail providers are no batch logouts; here they are entries like others.
+            (
+                Action::AccountSignInStarted
+                | Action::AccountSignInCompleted
+                | Action::AccountSignInFailed
+                | Action::AccountRefreshFailed
+                | Action::AccountSignInsCleanedUp,
+                _,
+            ) => {}
             // An end or a beginning of no job.
             (
                 Action::BatchLogoutInitiated

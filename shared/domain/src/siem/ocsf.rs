@@ -75,6 +75,19 @@ fn kind(action: Action) -> (Class, (u64, &'static str), &'static str) {
         Action::RateLimited => (Class::ApiActivity, other("Rate limited"), "Somebody asked too often"),
         Action::TokenRevoked => (Class::Authentication, (2, "Logoff"), "A client revoked a token"),
         Action::UserLogout => (Class::Authentication, (2, "Logoff"), "A user signed out"),
+        Action::AccountSignInStarted => {
+            (Class::Authentication, other("Account sign-in"), "An account is to sign in at its provider")
+        }
+        Action::AccountSignInCompleted => {
+            (Class::Authentication, (1, "Logon"), "An account was signed in at its provider")
+        }
+        Action::AccountSignInFailed => (Class::Authentication, (1, "Logon"), "An account's sign-in came to nothing"),
+        Action::AccountRefreshFailed => {
+            (Class::Authentication, other("Token refresh"), "An account's tokens could not be refreshed")
+        }
+        Action::AccountSignInsCleanedUp => {
+            (Class::Authentication, other("Clean-up"), "Sign-ins of accounts were ended")
+        }
         Action::AuditChainBroken => (Class::DetectionFinding, finding, "The audit trail is not what was written"),
         Action::CacheNotSafe => (Class::DetectionFinding, finding, "The cache of revocations cannot be trusted"),
     }

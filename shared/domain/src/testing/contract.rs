@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::accounts::ports::AccountStore;
 use crate::audit::check::AuditReader;
 use crate::audit::{AuditLog, Entry as AuditEntry, JobTrail};
 use crate::conditions::Conditions;
@@ -33,6 +34,7 @@ use crate::token::{Owner, Revoked, RevokedBy, TokenKind};
 
 pub use super::accepting::{accepting, cancelling, keys, lists};
 pub use super::auditing::{auditing, heads};
+pub use super::enrolling::enrolling;
 pub use super::signing_in::signing_in;
 pub use super::telling::{names, telling};
 pub use super::vault::{contract as vault, rotation as vault_rotation};
@@ -560,7 +562,7 @@ pub async fn cache_merges_like_the_domain<C: DenylistCache>(
 pub async fn all_stores<S>(store: Arc<S>, run: &str, now: DateTime<Utc>)
 where
     S: Directory + RecordStore + TokenStore + SignInStore + JobStore + NoticeStore,
-    S: DenylistStore + KeyStore + AuditLog + AuditReader + JobTrail,
+    S: DenylistStore + KeyStore + AuditLog + AuditReader + JobTrail + AccountStore,
 {
     directory(store.as_ref(), &format!("{run}-d")).await;
     tokens(store.as_ref(), &format!("{run}-t")).await;
@@ -575,4 +577,5 @@ where
     names(store.as_ref(), &format!("{run}-e")).await;
     denylist_store(store.as_ref(), &format!("{run}-l"), now.timestamp()).await;
     auditing(store.as_ref(), &format!("{run}-u"), now).await;
+    enrolling(store.as_ref(), &format!("{run}-o"), now).await;
 }

@@ -36,7 +36,8 @@ use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenRow};
 type Noted = BTreeMap<Owner, (Facts, DateTime<Utc>)>;
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
+    pub(super) book: super::book::Book,
     users: BTreeMap<UserId, User>,
     groups: BTreeMap<GroupId, Group>,
     members: BTreeMap<GroupId, BTreeSet<UserId>>,
@@ -86,7 +87,7 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn up(&self) -> PortResult<MutexGuard<'_, State>> {
+    pub(super) fn up(&self) -> PortResult<MutexGuard<'_, State>> {
         let state = self.lock();
         if state.down {
             return Err(PortError::Unavailable { service: "memory", cause: "switched off".to_owned() });

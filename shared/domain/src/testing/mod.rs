@@ -2,9 +2,12 @@
 
 mod accepting;
 mod auditing;
+mod book;
 pub mod contract;
+mod enrolling;
 mod heads;
 mod issuer;
+mod mail_provider;
 mod mailer;
 mod memory;
 pub mod ocsf;
@@ -20,8 +23,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub use enrolling::account;
 pub use heads::MemoryHeads;
 pub use issuer::{FakeIssuer, Habits};
+pub use mail_provider::{FakeMailProvider, MemoryExchanges, MemorySecrets, Mood, SignedIn, parameter};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
 pub use memory::{Memory, MemoryQueue, ServerState};
 pub use outlet::{MemoryOutlet, Taken};
