@@ -9,11 +9,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::chain::Hash;
-use super::verify::Defect;
+use super::verify::{Defect, Place};
 use super::{Action, Auditor, Entry, Level, Origin};
 use crate::directory::Actor;
 use crate::error::PortError;
-use crate::ids::JobId;
+use crate::ids::{ChainId, JobId};
 use crate::ports::{JobStore, PortResult};
 
 /// Findings that an entry names.
@@ -48,21 +48,66 @@ impl Alarm {
 
     /// Raises the alarm about a trail that is not what was written: once a day for the same defects.
     pub async fn tampered(&self, defects: &[Defect]) -> PortResult<bool> {
-        self.once_a_day(Action::AuditChainBroken, defects.iter().map(ToString::to_string).collect()).await
+        let found = defects.iter().map(ToString::to_string).collect();
+        self.once_a_day(Action::AuditChainBroken, found, named(defects)).await
     }
 
     /// Raises the alarm about a cache that may forget what it must not: once a day for the same concerns.
     pub async fn cache_not_safe(&self, concerns: &[String]) -> PortResult<bool> {
-        self.once_a_day(Action::CacheNotSafe, concerns.iter().cloned().collect()).await
+        self.once_a_day(Action::CacheNotSafe, concerns.iter().cloned().collect(), concerns.to_vec()).await
     }
 
-    async fn once_a_day(&self, action: Action, found: BTreeSet<String>) -> PortResult<bool> {
+    async fn once_a_day(&self, action: Action, found: BTreeSet<String>, named: Vec<String>) -> PortResult<bool> {
         if found.is_empty() {
             return Ok(false);
         }
         let day = self.auditor.clock.now().format("%Y-%m-%d");
         let set = Hash::of(&found.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
-        let metadata = json!({ "count": found.len(), "found": found.iter().take(NAMED).collect::<Vec<_>>() });
+        let metadata = json!({ "count": found.len(), "found": named.iter().take(NAMED).collect::<Vec<_>>() });
         self.raise(action, &format!("{day}#{set}"), metadata).await
+    }
+}
+
+/// What is wrong, in words: of each chain the first place, and how many more, so that one long chain does not hide the
+/// others.
+fn named(defects: &[Defect]) -> Vec<String> {
+    let mut named: Vec<(Option<&ChainId>, String, usize)> = Vec::new();
+    for defect in defects {
+        let chain = match &defect.place {
+            Place::Entry(chain, _) => Some(chain),
+            Place::Elsewhere(_) | Place::Publication(_) => None,
+        };
+        match named.iter_mut().find(|(other, ..)| chain.is_some() && *other == chain) {
+            Some((_, _, more)) => *more += 1,
+            None => named.push((chain, defect.to_string(), 0)),
+        }
+    }
+    let words = |(_, first, more): (_, String, usize)| match more {
+        0 => first,
+        more => format!("{first} (and {more} more of this chain)"),
+    };
+    named.into_iter().map(words).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::audit::verify::Fault;
+
+    #[test]
+    fn audit_3_one_long_chain_does_not_hide_what_else_is_wrong() {
+        let at = |name: &str, seq| Place::Entry(ChainId::parse(name).unwrap(), seq);
+        let places = (0..50).map(|seq| at("long", seq)).chain([at("short", 3), Place::Elsewhere("x y".to_owned())]);
+        let defects: Vec<Defect> = places.map(|place| Defect { place, fault: Fault::Altered }).collect();
+        let words = named(&defects);
+        assert_eq!(
+            words,
+            [
+                "chain long, entry 0: was altered (and 49 more of this chain)",
+                "chain short, entry 3: was altered",
+                "item x y: was altered"
+            ]
+        );
     }
 }
