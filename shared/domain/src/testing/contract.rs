@@ -475,7 +475,7 @@ pub async fn denylist_store<S: DenylistStore + JobStore>(store: &S, run: &str, n
     store.activate(&pattern).await.unwrap();
     let kept = async || {
         let answer = DenylistStore::ask(store, &token).await.unwrap();
-        let listed = answer.cutoffs.iter().any(|cutoff| cutoff.at == retired.at && cutoff.scope == retired.scope);
+        let listed = answer.cutoffs.iter().any(|cutoff| cutoff.job == retired.job);
         (listed, store.active().await.unwrap().contains(&pattern))
     };
     let held = kept().await.1;
