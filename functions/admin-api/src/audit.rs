@@ -8,12 +8,12 @@ use domain::audit::{Entry, TrailLine};
 use domain::ids::JobId;
 use domain::lists::NoPage;
 use lambda_kit::problem::{Problem, ProblemDocument};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::Deps;
 use crate::answers::EveryAnswer;
-use crate::paging::{self, Paging};
+use crate::paging::{self, Wanted};
 use crate::refusal::{self, Asked};
 use crate::view::{ActorView, names};
 
@@ -28,18 +28,6 @@ names!(
         Critical,
     }
 );
-
-/// Which part of the list is wanted.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct Wanted {
-    /// Items on a page.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
 
 /// An entry of the audit trail.
 #[derive(Debug, Serialize, ToSchema)]
@@ -140,8 +128,7 @@ pub async fn list(
 ) -> Result<Json<AuditPage>, Problem> {
     let caller = deps.callers.user(request.headers()).await?;
     let asked = Asked::of(&request);
-    let wanted: Wanted = paging::query(query.as_deref())?;
-    let paging = Paging::new(wanted.limit, wanted.cursor)?;
+    let paging = paging::read(query.as_deref())?;
     let id = JobId::parse(id).map_err(|_| refusal::no_page(NoPage::Unknown))?;
     match deps.lister.trail(&caller, &id, paging.limit, paging.cursor.as_deref()).await {
         Ok(page) => Ok(Json(AuditPage {

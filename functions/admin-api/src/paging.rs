@@ -1,10 +1,24 @@
 //! Parameters of lists (`[API-9]`).
 
 use lambda_kit::problem::Problem;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 const LIMIT: u32 = 20;
 const LIMITS: std::ops::RangeInclusive<u32> = 1..=100;
+
+/// Which part of the list is wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Items on a page.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
 
 /// How much of a list is wanted, and from where.
 pub struct Paging {
@@ -28,4 +42,10 @@ impl Paging {
 /// Reads a query string strictly; unknown parameters are refused like unknown members of a body.
 pub fn query<T: DeserializeOwned>(query: Option<&str>) -> Result<T, Problem> {
     serde_urlencoded::from_str(query.unwrap_or_default()).map_err(|error| Problem::invalid("", error.to_string()))
+}
+
+/// Reads the query of a list that can be asked for nothing but a part of it.
+pub fn read(query: Option<&str>) -> Result<Paging, Problem> {
+    let wanted: Wanted = self::query(query)?;
+    Paging::new(wanted.limit, wanted.cursor)
 }
