@@ -14,6 +14,15 @@ pub fn file() -> PathBuf {
     environment::root().join("functions/admin-api/openapi.json")
 }
 
+/// Of two schemas of one name only one would be in the document.
+fn one_meaning(one: &OpenApi, other: &OpenApi) {
+    let schemas = |of: &OpenApi| of.components.clone().map(|components| components.schemas).unwrap_or_default();
+    let others = schemas(other);
+    for (name, schema) in schemas(one) {
+        assert!(others.get(&name).is_none_or(|other| *other == schema), "two different schemas are called {name}");
+    }
+}
+
 /// The document.
 pub fn document() -> String {
     let info = InfoBuilder::new()
@@ -33,8 +42,10 @@ pub fn document() -> String {
         ]))
         .security(Some([SecurityRequirement::new("bearer", [""; 0])]))
         .build();
-    whole.merge(admin_api::described());
-    whole.merge(auth_api::described());
+    let (admin, auth) = (admin_api::described(), auth_api::described());
+    one_meaning(&admin, &auth);
+    whole.merge(admin);
+    whole.merge(auth);
     let components = whole.components.get_or_insert_with(Default::default);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An access token of the issuer."));
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));

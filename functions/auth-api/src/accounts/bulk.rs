@@ -16,7 +16,7 @@ use lambda_kit::problem::{Problem, ProblemDocument};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::status::StatusName;
+use super::status::SignInStatusName;
 use super::{language, manager, told};
 use crate::Deps;
 use crate::answers::ProblemAnswer;
@@ -52,7 +52,7 @@ pub struct UserStatus {
     user_id: String,
     /// `PENDING`: somebody has to sign in at `auth_url`. `COMPLETED`: its tokens are good, nobody has to do anything.
     /// `FAILED`: it was not begun.
-    status: StatusName,
+    status: SignInStatusName,
     /// The same in words.
     message: &'static str,
     /// Asks for its status.

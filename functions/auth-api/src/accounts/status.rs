@@ -17,7 +17,7 @@ use crate::answers::ProblemAnswer;
 /// Where a sign-in stands.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum StatusName {
+pub enum SignInStatusName {
     /// Somebody has to sign in at `auth_url`.
     Pending,
     /// The provider has called back; the tokens are being obtained.
@@ -30,7 +30,7 @@ pub enum StatusName {
     Expired,
 }
 
-impl From<Status> for StatusName {
+impl From<Status> for SignInStatusName {
     fn from(status: Status) -> Self {
         match status {
             Status::Pending => Self::Pending,
@@ -48,7 +48,7 @@ pub struct SignInStatus {
     /// Its id.
     session_id: String,
     /// Where it stands.
-    status: StatusName,
+    status: SignInStatusName,
     /// The same in words.
     message: &'static str,
     /// Whether the tokens are kept.
