@@ -26,6 +26,7 @@ const LONGEST_MINUTES: u32 = 60;
 
 /// Whose sign-ins.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "user_ids": ["mailbox"], "max_concurrent": 5, "timeout_minutes": 10 }))]
 #[serde(deny_unknown_fields)]
 pub struct BulkRequest {
     /// The accounts' users; one named twice counts once.
