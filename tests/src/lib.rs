@@ -12,7 +12,6 @@ pub mod bench;
 pub mod company;
 pub mod door;
 pub mod environment;
-pub mod estate;
 pub mod fleet;
 pub mod function;
 pub mod inventory;
@@ -20,8 +19,8 @@ pub mod invoke;
 pub mod mint;
 pub mod openapi;
 pub mod proxy;
-pub mod rail;
 pub mod redis_server;
-pub mod sim;
 pub mod slow_link;
 pub mod store;
+
+pub use simulation::{estate, rail};

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use tests::estate::{Estate, KINDS, Wish, drafts, estates};
-use tests::rail::Dice;
-use tests::sim::{Climate, World};
+use simulation::estate::{Estate, KINDS, Wish, drafts, estates};
+use simulation::rail::Dice;
+use simulation::sim::{Climate, World};
 
 /// Schedules that are simulated.
 const SCHEDULES: u64 = 20_000;
