@@ -42,6 +42,9 @@ async fn one(seed: u64, scene: Arc<Scene>) -> (u64, u64) {
     let dice = Arc::new(Dice::new(seed));
     let climate = Climate::any(&dice);
     let mut world = World::new(dice.clone(), climate, scene).await;
+    if wanted().is_some() {
+        world.think_aloud();
+    }
     world.storm(60 + dice.roll(400)).await;
     world.calm().await;
     world.judge_the_end().await;

@@ -7,7 +7,7 @@
 //! primary, and stay connected for as long as somebody answers.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -116,9 +116,12 @@ impl Server {
         format!("{generation}@{}", self.name)
     }
 
-    fn is_believed(&self, now: Epoch) -> bool {
-        let suffix = format!("@{}", self.name);
-        self.held.marker.as_ref().is_some_and(|(marker, until)| *until > now && marker.ends_with(&suffix))
+    /// Whether its marker stands and names it: by the name that it had as a primary when somebody connected to it, or that
+    /// it has as a primary now.
+    fn is_believed(&self, known: u64, now: Epoch) -> bool {
+        let Some((marker, until)) = &self.held.marker else { return false };
+        let names = |name: u64| marker.strip_suffix(&name.to_string()).is_some_and(|rest| rest.ends_with('@'));
+        *until > now && (names(known) || (matches!(self.role, Role::Primary) && names(self.name)))
     }
 }
 
@@ -309,9 +312,10 @@ impl Cluster {
         let primary = servers.primary;
         let followers = servers.followers(primary);
         let Some(at) = pick(&followers, which) else { return };
+        let was_primary = matches!(servers.all[at].role, Role::Replica { link: Link::Copying, .. });
         servers.all[at].role = match fate {
-            Fate::Apart => Role::Replica { of: usize::MAX, link: Link::Cut, behind: Vec::new() },
-            Fate::Follows | Fate::Gone => Role::Gone,
+            Fate::Apart if !was_primary => Role::Replica { of: usize::MAX, link: Link::Cut, behind: Vec::new() },
+            _ => Role::Gone,
         };
         servers.add(Role::Replica { of: primary, link: Link::Copying, behind: Vec::new() });
     }
@@ -342,18 +346,23 @@ fn pick(from: &[usize], which: usize) -> Option<usize> {
 pub struct Seat {
     cluster: Arc<Cluster>,
     server: AtomicUsize,
+    /// The name that the server had when the connection was opened.
+    known: AtomicU64,
 }
 
 impl Seat {
     /// A connection to whoever is the primary now.
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        let server = AtomicUsize::new(cluster.lock().primary);
-        Self { cluster, server }
+        let seat = Self { cluster, server: AtomicUsize::default(), known: AtomicU64::default() };
+        seat.leave();
+        seat
     }
 
     /// Leaves for whoever is the primary now.
     pub fn leave(&self) {
-        self.server.store(self.cluster.lock().primary, Ordering::Relaxed);
+        let servers = self.cluster.lock();
+        self.server.store(servers.primary, Ordering::Relaxed);
+        self.known.store(servers.all[servers.primary].name, Ordering::Relaxed);
     }
 
     /// What one sees from here: which server, and how often that has changed. Nothing if it is not believed.
@@ -361,11 +370,15 @@ impl Seat {
         let (servers, at) = (self.cluster.lock(), self.at());
         let server = &servers.all[at];
         let answers = !servers.down && !matches!(server.role, Role::Gone);
-        (answers && server.is_believed(self.cluster.now())).then_some((at, server.changes))
+        (answers && server.is_believed(self.known(), self.cluster.now())).then_some((at, server.changes))
     }
 
     fn at(&self) -> usize {
         self.server.load(Ordering::Relaxed)
+    }
+
+    fn known(&self) -> u64 {
+        self.known.load(Ordering::Relaxed)
     }
 
     /// Whether there is an answer at all. One that is gone is left for the primary.
@@ -415,7 +428,7 @@ impl DenylistCache for Seat {
         self.reached()?;
         let (servers, now) = (self.cluster.lock(), self.cluster.now());
         let server = &servers.all[self.at()];
-        Ok(if server.is_believed(now) {
+        Ok(if server.is_believed(self.known(), now) {
             CacheAnswer::Complete(server.held.answer(token, now))
         } else {
             CacheAnswer::Incomplete

@@ -164,6 +164,8 @@ pub struct World {
     /// Hash of everything that happened.
     trace: DefaultHasher,
     steps: u64,
+    /// Whether what happens is printed.
+    aloud: bool,
 }
 
 fn admin() -> User {
@@ -214,6 +216,7 @@ impl World {
             progress: Progress::default(),
             trace: DefaultHasher::new(),
             steps: 0,
+            aloud: false,
         };
         for _ in 0..VERIFIERS {
             let (clock, seat) = (world.some_clock(), Arc::new(Seat::new(world.cluster.clone())));
@@ -247,8 +250,17 @@ impl World {
         (self.steps, self.trace.finish())
     }
 
+    /// Prints everything that happens, from now on.
+    pub fn think_aloud(&mut self) {
+        eprintln!("{:?}\n{:?}", self.scene.wish, self.climate);
+        self.aloud = true;
+    }
+
     fn note(&mut self, what: &str) {
         what.hash(&mut self.trace);
+        if self.aloud {
+            eprintln!("{:>5} {} {what}", self.steps, self.now().format("%T"));
+        }
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -396,10 +408,12 @@ impl World {
     }
 
     fn happen_to_redis(&mut self) {
-        let any = |sides| usize::try_from(self.dice.roll(sides)).unwrap();
+        let dice = self.dice.clone();
+        let any = |sides| usize::try_from(dice.roll(sides)).unwrap();
         let fates = if self.climate.apart { 4 } else { 2 };
         let fate = |number| [Fate::Follows, Fate::Gone, Fate::Apart, Fate::Apart][number];
         let what = any(20);
+        self.note(&format!("Redis {what}"));
         match what {
             0 => self.cluster.set_down(true),
             1..=3 => self.cluster.set_down(false),
@@ -408,12 +422,11 @@ impl World {
             6 | 7 => self.cluster.cut(any(2)),
             8 | 9 => self.cluster.mend(),
             10..=13 => self.cluster.copy(),
-            14 | 15 => self.cluster.fail_over(any(2), fate(any(fates))),
+            14 | 15 => self.cluster.fail_over(any(2), fate(any(2))),
             16 => self.cluster.replace(any(2), fate(any(fates))),
             17 => self.cluster.bury(),
             _ => self.verifiers[any(VERIFIERS as u64)].seat.leave(),
         }
-        self.note(&format!("Redis {what}"));
     }
 
     /// A user asks to be signed out everywhere.
@@ -509,7 +522,8 @@ impl World {
         self.cluster.mend();
         self.cluster.copy();
         for process in std::mem::take(&mut self.processes) {
-            if self.dice.roll(2) == 0 {
+            // An emergency's key may have no further try.
+            if self.dice.roll(2) == 0 && process.work != Work::Accept {
                 self.put_back(process.letter);
             } else {
                 process.weather.calm();
