@@ -138,6 +138,12 @@ impl World {
             let ahead = statistics.zip(facts, |said, fact| said.saturating_sub(fact));
             assert_eq!(ahead, Statistics::default(), "SCOPE-7: {statistics:?} is said, {facts:?} is so");
         }
+        if self.cancelled
+            && self.taken_at_cancel.is_none()
+            && !self.processes.iter().any(|process| process.outlived)
+        {
+            self.taken_at_cancel = Some(self.taken(&id).await.statistics());
+        }
         let audit = self.fleet.store.audit_size();
         if audit != before.audit {
             self.judge_the_chains().await;
@@ -200,6 +206,9 @@ impl World {
         assert_eq!(recorded, taken.owners, "SCOPE-7: the affected users are what the rows say");
         let tally = self.fleet.store.tally(&job.id).await.unwrap();
         assert_eq!(tally.statistics, taken.statistics(), "SCOPE-7: the statistics are what the rows say");
+        if let Some(then) = self.taken_at_cancel {
+            assert_eq!(taken.statistics(), then, "API-7: a chunk started after the cancel was answered");
+        }
 
         self.judge_the_notices(&job, tally.notices).await;
         self.judge_the_trail(&job).await;

@@ -24,7 +24,7 @@ use domain::decision::TokenFacts;
 use domain::directory::User;
 use domain::emergency::{KEY_TRIES, PresentedKey};
 use domain::ids::UserId;
-use domain::job::{Job, Priority};
+use domain::job::{Job, Priority, Statistics};
 use domain::ports::{JobStore as _, RecordStore as _};
 use domain::records::{Entity, Record, TokenRecord};
 use domain::settle::Try;
@@ -157,6 +157,8 @@ pub struct World {
     /// How often the request was sent.
     asked: u32,
     cancelled: bool,
+    /// What the job had taken once the cancel was answered and every worker was gone that was under way by then.
+    taken_at_cancel: Option<Statistics>,
     /// Tokens issued on the way: whether they must be refused, or must not, where that is certain.
     refreshed: Vec<(TokenFacts, Option<bool>)>,
     sign_outs: Vec<SignOut>,
@@ -211,6 +213,7 @@ impl World {
             accepted: None,
             asked: 0,
             cancelled: false,
+            taken_at_cancel: None,
             refreshed: Vec::new(),
             sign_outs: Vec::new(),
             progress: Progress::default(),
@@ -301,7 +304,7 @@ impl World {
         let machine = self.machine_for(&work);
         let task = process::task(self, &work, at, &weather, &machine);
         self.note(&format!("start {work:?}"));
-        self.processes.push(Process { task, weather, work, letter, machine });
+        self.processes.push(Process { task, weather, work, letter, machine, outlived: false });
     }
 
     /// Delivers one of the letters that are due, if there is one. Some of them stay where they are, to come again.
@@ -361,7 +364,12 @@ impl World {
                 assert_eq!(written.id, job.id, "API-5: a repeated request is answered with the first job");
                 self.accepted = Some(*job);
             }
-            Ended::Cancelled => self.cancelled = true,
+            Ended::Cancelled => {
+                self.cancelled = true;
+                for process in &mut self.processes {
+                    process.outlived = true;
+                }
+            }
             Ended::SignedOut(which) => self.sign_outs[which].told = true,
         }
     }

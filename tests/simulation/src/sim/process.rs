@@ -85,6 +85,8 @@ pub(super) struct Process {
     pub(super) work: Work,
     pub(super) letter: Option<Letter>,
     pub(super) machine: Machine,
+    /// Whether it was under way when the job's cancel was answered.
+    pub(super) outlived: bool,
 }
 
 fn of_message(outcome: Result<(), WorkError>) -> Ended {
