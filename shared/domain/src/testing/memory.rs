@@ -849,7 +849,8 @@ impl DenylistStore for Memory {
     }
     async fn entries(&self, _from: Option<&str>) -> PortResult<Page<Entry>> {
         let state = self.up()?;
-        let cutoffs = state.cutoffs.iter().cloned().map(Entry::Cutoff);
+        // A table says it in an order of its own: what is older must not win because it comes later.
+        let cutoffs = state.cutoffs.iter().rev().cloned().map(Entry::Cutoff);
         let tokens = state.denied.iter().map(|(token, until)| Entry::Token(token.clone(), *until));
         let spared = state.spared.iter().map(|((job, user), until)| Entry::Spared(job.clone(), user.clone(), *until));
         let chunks = state.chunks.iter().map(|((job, _), chunk)| Entry::Chunk(job.clone(), chunk.clone()));

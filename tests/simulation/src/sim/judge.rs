@@ -9,6 +9,7 @@ use domain::audit::{Action, JobTrail as _, TrailLine};
 use domain::check::Checker;
 use domain::cutoff::LEEWAY_SECONDS;
 use domain::decision::{Refusal, TokenFacts};
+use domain::guard::LEASE_SECONDS;
 use domain::ids::UserId;
 use domain::job::{Fate, Job, Statistics, Status};
 use domain::notify::{NoticeCounts, Outcome};
@@ -17,7 +18,7 @@ use domain::time::{Clock as _, Epoch};
 use domain::token::{RevokedBy, TokenKind};
 
 use super::cluster::Seat;
-use super::{NOW, World};
+use super::{NOW, Work, World};
 use crate::estate::Loss;
 
 /// Somebody who decides whether tokens are good: with a clock and a connection of their own.
@@ -49,10 +50,12 @@ pub(super) struct Progress {
 }
 
 impl World {
-    /// Whether what the job covers must be refused by now (`[CUT-1]`): somebody was told that it is effective.
+    /// Whether what the job covers must be refused by now (`[CUT-1]`): somebody was told that it is effective, or Redis was
+    /// given up for it and whatever believed it has lapsed.
     fn is_acknowledged(&self) -> bool {
         let answered = self.accepted.as_ref().is_some_and(|job| job.effective_at.is_some());
-        answered || self.fleet.store.jobs(|jobs| jobs.values().any(|job| job.effective_at.is_some()))
+        let lapsed = self.distrusted_until.is_some_and(|until| until <= Epoch::from(self.now()));
+        answered || lapsed || self.fleet.store.jobs(|jobs| jobs.values().any(|job| job.effective_at.is_some()))
     }
 
     /// At any moment: what is acknowledged is refused, and nobody else is. Verifiers are asked whose answers may have
@@ -138,11 +141,19 @@ impl World {
             let ahead = statistics.zip(facts, |said, fact| said.saturating_sub(fact));
             assert_eq!(ahead, Statistics::default(), "SCOPE-7: {statistics:?} is said, {facts:?} is so");
         }
-        if self.cancelled
+        let since = |step: u64| self.processes.iter().filter(move |process| process.began <= step);
+        if let Some(step) = self.cancelled
             && self.taken_at_cancel.is_none()
-            && !self.processes.iter().any(|process| process.outlived)
+            && since(step).next().is_none()
         {
             self.taken_at_cancel = Some(self.taken(&id).await.statistics());
+        }
+        // A guard that was under way by then may still renew what it does not know to be distrusted.
+        if let Some(step) = self.distrusted
+            && self.distrusted_until.is_none()
+            && !since(step).any(|process| process.work == Work::Guard)
+        {
+            self.distrusted_until = Some(Epoch::from(self.now()).plus(LEASE_SECONDS.cast_signed()));
         }
         let audit = self.fleet.store.audit_size();
         if audit != before.audit {
@@ -172,7 +183,7 @@ impl World {
     /// At the end: the job has ended, the rows are as they must be, and every number is what the rows say.
     pub async fn judge_the_end(&mut self) {
         let job = self.job().expect("there is a job");
-        let wanted = if self.cancelled { Status::Cancelled } else { job.status };
+        let wanted = if self.cancelled.is_some() { Status::Cancelled } else { job.status };
         assert_eq!(job.status, wanted, "API-7: a cancelled job stays cancelled");
         let whole = job.status == Status::Completed;
         assert!(whole || job.status == Status::Cancelled, "the job ends: {:?}", job.status);

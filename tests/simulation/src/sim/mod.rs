@@ -32,7 +32,7 @@ use domain::testing::{Memory, MemoryPost, TestClock};
 use domain::time::{Clock as _, Epoch};
 use domain::token::TokenKind;
 
-use crate::estate::{INTO_THE_SECOND, Wish};
+use crate::estate::{Effective, INTO_THE_SECOND, Wish};
 use crate::fleet::{Fleet, LIMITS};
 use crate::rail::{Dice, Weather};
 
@@ -156,7 +156,12 @@ pub struct World {
     accepted: Option<Job>,
     /// How often the request was sent.
     asked: u32,
-    cancelled: bool,
+    /// The step at which the request was answered though Redis had not taken the job's cutoffs.
+    distrusted: Option<u64>,
+    /// Until when a cache may be believed at most that did not take them.
+    distrusted_until: Option<Epoch>,
+    /// The step at which the cancel was answered.
+    cancelled: Option<u64>,
     /// What the job had taken once the cancel was answered and every worker was gone that was under way by then.
     taken_at_cancel: Option<Statistics>,
     /// Tokens issued on the way: whether they must be refused, or must not, where that is certain.
@@ -212,7 +217,9 @@ impl World {
             idle: Vec::new(),
             accepted: None,
             asked: 0,
-            cancelled: false,
+            distrusted: None,
+            distrusted_until: None,
+            cancelled: None,
             taken_at_cancel: None,
             refreshed: Vec::new(),
             sign_outs: Vec::new(),
@@ -304,7 +311,7 @@ impl World {
         let machine = self.machine_for(&work);
         let task = process::task(self, &work, at, &weather, &machine);
         self.note(&format!("start {work:?}"));
-        self.processes.push(Process { task, weather, work, letter, machine, outlived: false });
+        self.processes.push(Process { task, weather, work, letter, machine, began: self.steps });
     }
 
     /// Delivers one of the letters that are due, if there is one. Some of them stay where they are, to come again.
@@ -359,17 +366,17 @@ impl World {
         match ended {
             Ended::Done | Ended::Nothing => {}
             Ended::Again => self.put_back(process.letter),
-            Ended::Accepted(job) => {
+            Ended::Accepted(job, made) => {
                 let written = self.job().expect("API-2: what was accepted is written");
                 assert_eq!(written.id, job.id, "API-5: a repeated request is answered with the first job");
+                // Where nothing but Redis has failed, it is voided, or its lease runs out.
+                let at_once = self.scene.wish.effective() == Effective::Accepted;
+                if made && at_once && job.effective_at.is_none() && self.climate.one_in == 0 {
+                    self.distrusted = Some(self.steps);
+                }
                 self.accepted = Some(*job);
             }
-            Ended::Cancelled => {
-                self.cancelled = true;
-                for process in &mut self.processes {
-                    process.outlived = true;
-                }
-            }
+            Ended::Cancelled => self.cancelled = Some(self.steps),
             Ended::SignedOut(which) => self.sign_outs[which].told = true,
         }
     }
@@ -402,7 +409,7 @@ impl World {
             3 => self.tick(430),
             4..=6 => self.start_unless_there(Work::Guard),
             7..=9 => self.start_unless_there(Work::Redrive),
-            10 if self.climate.cancels && !self.cancelled => {
+            10 if self.climate.cancels && self.cancelled.is_none() => {
                 if let Some(job) = self.job() {
                     self.start_unless_there(Work::Cancel(job.id));
                 }

@@ -70,8 +70,8 @@ pub(super) enum Ended {
     Again,
     /// It could not, and whoever asked may ask again.
     Nothing,
-    /// The request was answered with this job.
-    Accepted(Box<Job>),
+    /// The request was answered with this job; whether it is this very request that made it.
+    Accepted(Box<Job>, bool),
     /// The job was stopped.
     Cancelled,
     /// The user was told to be signed out.
@@ -85,8 +85,8 @@ pub(super) struct Process {
     pub(super) work: Work,
     pub(super) letter: Option<Letter>,
     pub(super) machine: Machine,
-    /// Whether it was under way when the job's cancel was answered.
-    pub(super) outlived: bool,
+    /// The step at which it was started.
+    pub(super) began: u64,
 }
 
 fn of_message(outcome: Result<(), WorkError>) -> Ended {
@@ -135,7 +135,7 @@ pub(super) fn task(
                 let user = admin();
                 match acceptor.accept(By::User { user: &user, desk: &desk }, request).await {
                     Ok(answer) => match answer.accepted {
-                        Accepted::Started { job, .. } => Ended::Accepted(Box::new(job)),
+                        Accepted::Started { job, .. } => Ended::Accepted(Box::new(job), answer.standing.is_some()),
                         Accepted::Counted { .. } => panic!("a real run was only counted"),
                     },
                     Err(Refused::Port(_)) => Ended::Nothing,
