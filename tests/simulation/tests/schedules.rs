@@ -45,7 +45,9 @@ async fn one(seed: u64, scene: Arc<Scene>) -> (u64, u64) {
     if wanted().is_some() {
         world.think_aloud();
     }
-    world.storm(60 + dice.roll(400)).await;
+    // Some storms last until everything is over, others stop half-way.
+    let most = [460, 460, 460, 2_000][usize::try_from(dice.roll(4)).unwrap()];
+    world.storm(60 + dice.roll(most - 60)).await;
     world.calm().await;
     world.judge_the_end().await;
     world.trace()

@@ -200,11 +200,17 @@ impl World {
         let others: Vec<_> = others.collect();
         assert!(others.is_empty(), "SCOPE-6: revoked, but not covered: {others:?}");
         if whole {
-            let missing: Vec<_> = known.difference(&taken.tokens).collect();
+            let is_ended = |id: &str| self.ended.keys().any(|ended| ended.as_str() == id);
+            let missing: Vec<_> = known.difference(&taken.tokens).filter(|id| !is_ended(id)).collect();
             assert!(missing.is_empty(), "CUT-6: covered, but not revoked: {missing:?}");
-            if self.refreshed.is_empty() {
+            if self.refreshed.is_empty() && self.ended.is_empty() {
                 assert_eq!(taken.sessions, self.scene.loss.sessions, "CUT-6: the sessions");
             }
+        }
+
+        for (id, (owner, by)) in &self.ended {
+            let row = self.fleet.store.token(owner, id).await.unwrap().unwrap();
+            assert_eq!(&row.revoked.unwrap().by, by, "SCOPE-7: {id} was ended before, and not by the job");
         }
 
         let mut recorded = BTreeMap::new();

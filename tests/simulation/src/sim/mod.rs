@@ -12,6 +12,7 @@ mod judge;
 mod process;
 mod scene;
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -23,14 +24,14 @@ use domain::check::Checker;
 use domain::decision::TokenFacts;
 use domain::directory::User;
 use domain::emergency::{KEY_TRIES, PresentedKey};
-use domain::ids::UserId;
+use domain::ids::{TokenId, UserId};
 use domain::job::{Job, Priority, Statistics};
-use domain::ports::{JobStore as _, RecordStore as _};
-use domain::records::{Entity, Record, TokenRecord};
+use domain::ports::{JobStore as _, RecordStore as _, TokenStore as _};
+use domain::records::{Entity, Key, Record, TokenKey, TokenRecord};
 use domain::settle::Try;
 use domain::testing::{Memory, MemoryPost, TestClock};
 use domain::time::{Clock as _, Epoch};
-use domain::token::TokenKind;
+use domain::token::{Owner, RevokedBy, TokenKind};
 
 use crate::estate::{Effective, INTO_THE_SECOND, Wish};
 use crate::fleet::{Fleet, LIMITS};
@@ -93,6 +94,8 @@ pub struct Climate {
     pub refreshes: bool,
     /// Whether users sign out everywhere on the way.
     pub signs_out: bool,
+    /// Whether the issuer ends tokens on the way.
+    pub issuer_ends: bool,
 }
 
 impl Climate {
@@ -108,6 +111,7 @@ impl Climate {
         cancels: false,
         refreshes: false,
         signs_out: false,
+        issuer_ends: false,
     };
 
     /// Any.
@@ -125,6 +129,7 @@ impl Climate {
             cancels: dice.roll(4) == 0,
             refreshes: flag(),
             signs_out: dice.roll(3) == 0,
+            issuer_ends: dice.roll(3) == 0,
         }
     }
 }
@@ -167,6 +172,8 @@ pub struct World {
     /// Tokens issued on the way: whether they must be refused, or must not, where that is certain.
     refreshed: Vec<(TokenFacts, Option<bool>)>,
     sign_outs: Vec<SignOut>,
+    /// Tokens that their issuer ended, and by whom their rows said they were ended from then on.
+    ended: BTreeMap<TokenId, (Owner, RevokedBy)>,
     progress: Progress,
     /// Hash of everything that happened.
     trace: DefaultHasher,
@@ -223,6 +230,7 @@ impl World {
             taken_at_cancel: None,
             refreshed: Vec::new(),
             sign_outs: Vec::new(),
+            ended: BTreeMap::new(),
             progress: Progress::default(),
             trace: DefaultHasher::new(),
             steps: 0,
@@ -417,6 +425,7 @@ impl World {
             11 if self.climate.refreshes => self.refresh().await,
             12 if self.accepted.is_none() => self.start_unless_there(Work::Accept),
             13 if self.climate.signs_out => self.sign_out(),
+            14 if self.climate.issuer_ends => self.end_by_issuer().await,
             _ => self.tick(1),
         }
         self.judge().await;
@@ -455,6 +464,26 @@ impl World {
         self.start_unless_there(Work::SignOut(self.sign_outs.len() - 1));
     }
 
+    /// The issuer says that it has ended a token, of which only the row is told here.
+    async fn end_by_issuer(&mut self) {
+        let live = &self.scene.live;
+        if live.is_empty() || self.job().is_none() {
+            return;
+        }
+        let facts = &live[usize::try_from(self.dice.roll(live.len() as u64)).unwrap()].facts;
+        let (id, owner) = (facts.id.clone(), facts.owner().unwrap());
+        let key = TokenKey {
+            id: id.clone(),
+            user_id: facts.user.clone(),
+            client_id: facts.client.clone().unwrap(),
+            expires_at: Some(facts.expires_at),
+        };
+        self.fleet.store.apply(&Record::delete(NOW * 1_000, Key::Token(key))).await.unwrap();
+        let by = self.fleet.store.token(&owner, &id).await.unwrap().unwrap().revoked.unwrap().by;
+        self.note(&format!("the issuer ends {id}"));
+        self.ended.entry(id).or_insert((owner, by));
+    }
+
     fn start_unless_there(&mut self, work: Work) {
         let there = self.processes.iter().filter(|process| process.work == work).count();
         // Two at once is the interesting number. But an emergency's key is dead after so many tries, whatever became of
@@ -483,7 +512,7 @@ impl World {
         }
         let live = of_a_sign_in[usize::try_from(self.dice.roll(of_a_sign_in.len() as u64)).unwrap()];
         let old = live.facts.clone();
-        let id = domain::ids::TokenId::parse(format!("refreshed-{}", self.refreshed.len())).unwrap();
+        let id = TokenId::parse(format!("refreshed-{}", self.refreshed.len())).unwrap();
         let facts =
             TokenFacts { id, kind: TokenKind::Access, issued_at: Epoch(now), expires_at: Epoch(now + 3_600), ..old };
         let record = TokenRecord {
