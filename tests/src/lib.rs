@@ -24,4 +24,6 @@ pub mod rail;
 pub mod redis_server;
 pub mod sim;
 pub mod slow_link;
+pub mod soak;
 pub mod store;
+pub mod verifier;
