@@ -15,7 +15,7 @@ use crate::{process, ui};
 
 /// A worker dies after so many seconds, Redis after so many; from, and up to.
 const WORKERS: (u64, u64) = (2, 6);
-const REDIS: (u64, u64) = (40, 100);
+const REDIS: (u64, u64) = (60, 150);
 /// Seconds that Redis stays away, at most.
 const AWAY: u64 = 15;
 

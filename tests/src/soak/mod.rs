@@ -35,11 +35,11 @@ use block::{Block, Held};
 
 const BASE: &str = "/api/admin/oauth/batch-logout";
 /// A block is begun this often.
-const EVERY: Duration = Duration::from_secs(6);
+const EVERY: Duration = Duration::from_secs(7);
 /// Blocks whose jobs are under way at the same time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 /// Pauses between the checks in this process, and between those over HTTP.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(400));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(500));
 /// Jobs each admin makes: below the strictest of the hourly limits.
 const JOBS_OF_AN_ADMIN: u64 = 5;
 /// A job that has not ended by then never will.
