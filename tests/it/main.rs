@@ -30,6 +30,5 @@ mod routes;
 mod selectors;
 mod sessions;
 mod siem;
-mod simulation;
 mod stack;
 mod template;
