@@ -14,6 +14,7 @@ pub mod door;
 pub mod environment;
 pub mod estate;
 pub mod fleet;
+pub mod foreign;
 pub mod function;
 pub mod inventory;
 pub mod invoke;

@@ -6,6 +6,7 @@
 mod checks;
 mod deploy;
 mod failure;
+mod fuzz;
 mod process;
 mod settings;
 mod stack;
@@ -51,6 +52,8 @@ enum Task {
     Openapi,
     /// Runs all tests against the local stack
     Test(Rest),
+    /// Looks for bytes that break a promise of whatever reads them, led by coverage
+    Fuzz(Fuzz),
     /// Checks format, lints, dependencies and the template
     Lint,
     /// Installs every tool (also cargo-lambda, for `sam build`) and prints where they are
@@ -68,6 +71,15 @@ struct Up {
     /// Leaves the tables empty
     #[arg(long)]
     no_company: bool,
+}
+
+#[derive(Args)]
+struct Fuzz {
+    /// A target of tests/fuzzing/fuzz_targets [default: all, one after another]
+    target: Option<String>,
+    /// Seconds for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
 }
 
 #[derive(Args)]
@@ -108,6 +120,7 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         Task::Audit(rest) => return on_running_stack(settings, "audit", &rest.args),
         Task::Dlq(rest) => return on_running_stack(settings, "dlq", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
+        Task::Fuzz(Fuzz { target, seconds }) => fuzz::run(settings, target.as_deref(), seconds)?,
         Task::Lint => checks::lint(settings)?,
         Task::Tools => {
             for folder in tools::all(settings)? {
