@@ -14,7 +14,11 @@ const PER_FILE: u64 = 60;
 
 fn run(target: &str, run: fn(&[u8]) -> bool, bytes: &[u8], what: &str) -> bool {
     catch_unwind(AssertUnwindSafe(|| run(bytes))).unwrap_or_else(|_| {
-        panic!("{target}: {what}: {:?}\nas a file of the corpus: printf '%s' {}", String::from_utf8_lossy(bytes), hex(bytes))
+        panic!(
+            "{target}: {what}: {:?}\nas a file of the corpus: printf '%s' {}",
+            String::from_utf8_lossy(bytes),
+            hex(bytes)
+        )
     })
 }
 

@@ -1,4 +1,4 @@
-//! The fuzzer: libFuzzer over the targets of `tests/fuzzing`, led by coverage. The ordinary tests run the same targets
+//! The fuzzer: `libFuzzer` over the targets of `tests/fuzzing`, led by coverage. The ordinary tests run the same targets
 //! without it (`tests/it/foreign.rs`).
 
 use std::fs;

@@ -52,6 +52,10 @@ enum Task {
     Openapi,
     /// Runs all tests against the local stack
     Test(Rest),
+    /// Measures which lines of the domain its own tests reach, and names the others
+    Coverage,
+    /// Plants bugs in the safety core, one at a time, and names those that no test of the domain notices
+    Mutants(Rest),
     /// Looks for bytes that break a promise of whatever reads them, led by coverage
     Fuzz(Fuzz),
     /// Checks format, lints, dependencies and the template
@@ -120,6 +124,8 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         Task::Audit(rest) => return on_running_stack(settings, "audit", &rest.args),
         Task::Dlq(rest) => return on_running_stack(settings, "dlq", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
+        Task::Coverage => checks::coverage(settings)?,
+        Task::Mutants(rest) => checks::mutants(settings, &rest.args)?,
         Task::Fuzz(Fuzz { target, seconds }) => fuzz::run(settings, target.as_deref(), seconds)?,
         Task::Lint => checks::lint(settings)?,
         Task::Tools => {

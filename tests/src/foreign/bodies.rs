@@ -86,7 +86,8 @@ fn assert_job(job: &Job, call: &str, body: &[u8]) {
     assert_eq!(serde_json::from_str::<Conditions>(&kept).unwrap(), job.conditions, "as it is kept");
     let Conditions::Conditional(filter) = &job.conditions else { return };
     let named = said["conditions"].as_object().unwrap();
-    let selects = |name: &&str| named.get(*name).is_some_and(|value| !value.is_null() && *value != Value::Array(vec![]));
+    let selects =
+        |name: &&str| named.get(*name).is_some_and(|value| !value.is_null() && *value != Value::Array(vec![]));
     let conditions = ["groups", "clients", "users", "ip_ranges", "created_after", "created_before", "last_used_before"];
     assert!(conditions.iter().any(selects), "a forgotten field must never log everybody out");
     for network in &filter.ip_ranges {

@@ -1,4 +1,4 @@
-//! Tokens signed by hand, without the library under test: HS256 by a shared secret, EdDSA by a key from a fixed seed.
+//! Tokens signed by hand, without the library under test: HS256 by a shared secret, `EdDSA` by a key from a fixed seed.
 
 use std::sync::LazyLock;
 
@@ -13,8 +13,7 @@ pub const SECRET: &[u8] = b"a secret of the fuzzing's own, as long as it has to 
 /// The id of the published key.
 pub const KEY_ID: &str = "key 1";
 
-static PAIR: LazyLock<Ed25519KeyPair> =
-    LazyLock::new(|| Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap());
+static PAIR: LazyLock<Ed25519KeyPair> = LazyLock::new(|| Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap());
 
 /// `x` of the published key (RFC 8037 §2).
 pub fn public_x() -> String {

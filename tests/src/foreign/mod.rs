@@ -3,7 +3,7 @@
 //! Each target is a function that takes bytes and panics if a promise does not hold: not only that nothing crashes, but
 //! that what was read and is written again reads the same, that nothing opens but what was sealed, that a signature
 //! with one bit changed is none. Two callers run them: `tests/it/foreign.rs`, on any toolchain, with the corpus
-//! (`tests/fuzzing/corpus`) and seeded mutations of it; and libFuzzer, led by coverage (`cargo xtask fuzz`).
+//! (`tests/fuzzing/corpus`) and seeded mutations of it; and `libFuzzer`, led by coverage (`cargo xtask fuzz`).
 //!
 //! To add a target: a function here and its line in [`TARGETS`]; some files that are taken and some that are not in
 //! `tests/fuzzing/corpus/NAME`; and `tests/fuzzing/fuzz_targets/NAME.rs` with its `[[bin]]`, like the others.

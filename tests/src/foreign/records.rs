@@ -59,9 +59,9 @@ async fn apply(record: &Record) {
 fn owner(record: &Record) -> Option<Owner> {
     let user = |user: &UserId| Some(Owner::User(user.clone()));
     match &record.change {
-        Change::Upsert(Entity::Token(token)) => Some(
-            token.user_id.clone().map_or_else(|| Owner::Service(token.client_id.clone()), Owner::User),
-        ),
+        Change::Upsert(Entity::Token(token)) => {
+            Some(token.user_id.clone().map_or_else(|| Owner::Service(token.client_id.clone()), Owner::User))
+        }
         Change::Delete(Key::Token(token)) => Some(token.owner()),
         Change::Upsert(Entity::Session(session)) => user(&session.user_id),
         Change::Delete(Key::Session(session)) => user(&session.user_id),

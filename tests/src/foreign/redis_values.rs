@@ -19,9 +19,11 @@ pub fn redis_values(bytes: &[u8]) -> bool {
         let written: String = cutoffs.iter().map(line).collect();
         assert_eq!(written.as_bytes(), bytes, "one form only, which the merge scripts read, too");
         let set: CutoffSet = cutoffs.iter().cloned().collect();
-        assert!(set.iter().all(|kept| cutoffs.iter().all(|cutoff| {
-            cutoff.variety() != kept.variety() || cutoff.at <= kept.at
-        })));
+        assert!(
+            set.iter().all(|kept| cutoffs
+                .iter()
+                .all(|cutoff| { cutoff.variety() != kept.variety() || cutoff.at <= kept.at }))
+        );
     }
     let spared = lines::read_spared(bytes);
     if let Ok(jobs) = &spared {

@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use adapters::vault::SecretVault;
 use domain::directory::User;
-use domain::ids::{ClientId, UserId};
 use domain::identity::Profile;
+use domain::ids::{ClientId, UserId};
 use domain::lists::{Filter, Lister, NoPage};
 use domain::ports::SignInStore as _;
 use domain::session::{Sessions, SignedIn, Used};
@@ -16,8 +16,7 @@ use super::{NOW, mint, wait};
 use crate::door::SESSION_LIMITS;
 use crate::fleet::Fleet;
 
-static VAULT: LazyLock<Arc<SecretVault>> =
-    LazyLock::new(|| Arc::new(SecretVault::with_secret(mint::SECRET).unwrap()));
+static VAULT: LazyLock<Arc<SecretVault>> = LazyLock::new(|| Arc::new(SecretVault::with_secret(mint::SECRET).unwrap()));
 
 const PURPOSES: [&str; 3] = ["session 1\nu\ns", "cursor:jobs:[]", ""];
 

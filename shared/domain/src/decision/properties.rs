@@ -289,7 +289,11 @@ fn cut_3_whom_a_cutoff_spares_another_of_the_same_scope_does_not() {
 fn check_2_a_revoked_token_is_refused_as_such_and_names_the_latest_of_several_cutoffs() {
     let denied = Pass { is_denied: true, ..PASS };
     assert_eq!(decided(&[Ban { at: 500, ..BAN }], &denied, 200), Some(Refusal::TokenRevoked));
-    let bans = [Ban { at: 110, job: 0, ..BAN }, Ban { at: 130, job: 1, user: Some(0), ..BAN }, Ban { at: 120, client: Some(0), ..BAN }];
+    let bans = [
+        Ban { at: 110, job: 0, ..BAN },
+        Ban { at: 130, job: 1, user: Some(0), ..BAN },
+        Ban { at: 120, client: Some(0), ..BAN },
+    ];
     let Some(Refusal::CutOff(named)) = decided(&bans, &PASS, 200) else { panic!("it is cut off") };
     assert_eq!((named.at, named.job), (Epoch(130), job(1)));
 }

@@ -189,7 +189,8 @@ fn commit(deed: &Deed, trail: &mut Vec<Sealed>) {
         Deed::DropLast => drop(trail.pop()),
         Deed::Swap(one, other) => {
             let (one, other) = (one % length, other % length);
-            let (first, second) = ((trail[one].chain.clone(), trail[one].seq), (trail[other].chain.clone(), trail[other].seq));
+            let (first, second) =
+                ((trail[one].chain.clone(), trail[one].seq), (trail[other].chain.clone(), trail[other].seq));
             (trail[one].chain, trail[one].seq) = second;
             (trail[other].chain, trail[other].seq) = first;
         }
