@@ -13,6 +13,7 @@ pub mod company;
 pub mod door;
 pub mod environment;
 pub mod fleet;
+pub mod foreign;
 pub mod function;
 pub mod inventory;
 pub mod invoke;

@@ -6,6 +6,7 @@
 mod checks;
 mod deploy;
 mod failure;
+mod fuzz;
 mod planted;
 mod process;
 mod settings;
@@ -60,6 +61,12 @@ enum Task {
     Openapi,
     /// Runs all tests against the local stack
     Test(Rest),
+    /// Measures which lines of the domain its own tests reach, and names the others
+    Coverage,
+    /// Plants bugs in the safety core, one at a time, and names those that no test of the domain notices
+    Mutants(Rest),
+    /// Looks for bytes that break a promise of whatever reads them, led by coverage
+    Fuzz(Fuzz),
     /// Checks format, lints, dependencies and the template
     Lint,
     /// Installs every tool (also cargo-lambda, for `sam build`) and prints where they are
@@ -77,6 +84,15 @@ struct Up {
     /// Leaves the tables empty
     #[arg(long)]
     no_company: bool,
+}
+
+#[derive(Args)]
+struct Fuzz {
+    /// A target of tests/fuzzing/fuzz_targets [default: all, one after another]
+    target: Option<String>,
+    /// Seconds for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
 }
 
 #[derive(Args)]
@@ -119,6 +135,9 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         Task::Audit(rest) => return on_running_stack(settings, "audit", &rest.args),
         Task::Dlq(rest) => return on_running_stack(settings, "dlq", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
+        Task::Coverage => checks::coverage(settings)?,
+        Task::Mutants(rest) => checks::mutants(settings, &rest.args)?,
+        Task::Fuzz(Fuzz { target, seconds }) => fuzz::run(settings, target.as_deref(), seconds)?,
         Task::Lint => checks::lint(settings)?,
         Task::Tools => {
             for folder in tools::all(settings)? {
