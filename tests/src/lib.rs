@@ -23,5 +23,6 @@ pub mod proxy;
 pub mod rail;
 pub mod redis_server;
 pub mod sim;
+pub mod sink;
 pub mod slow_link;
 pub mod store;
