@@ -48,7 +48,8 @@ fn run_tests(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Measures the release build. Needs no stack: the benchmarks start what they measure.
+/// Measures the release build. Needs no stack: the benchmarks start what they measure. The rounds go to
+/// `.local/bench.json`, unless `--json` names another file.
 pub fn bench(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     tools::prepare(settings, &["stack"])?;
     let mut build = Command::new(&settings.cargo);
@@ -59,6 +60,10 @@ pub fn bench(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     let binaries = settings.target.join("release");
     let mut bench = Command::new(binaries.join("bench"));
     bench.args(args).env("BATCH_LOGOUT_BIN_DIR", &binaries).env("REDIS_SERVER_BIN", tools::redis_server(settings)?);
+    if !args.iter().any(|arg| arg == "--json") {
+        std::fs::create_dir_all(&settings.local).context(settings.local.display())?;
+        bench.arg("--json").arg(settings.local.join("bench.json"));
+    }
     process::visible(&mut bench, "the benchmarks")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::{FutureExt as _, try_join};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, try_join};
 use serde::{Deserialize, Serialize};
 
 use crate::close::{self, Closed};
@@ -388,8 +388,8 @@ impl Settler {
                 }
             }
             Row::Session(session) => {
-                let ours = session.ended_by.is_some()
-                    || self.tokens.end_session(&session.user, &session.id, revoked).await?;
+                let ours =
+                    session.ended_by.is_some() || self.tokens.end_session(&session.user, &session.id, revoked).await?;
                 facts.sessions = u64::from(ours);
             }
         }
@@ -408,10 +408,8 @@ impl Settler {
     /// a part of a chunk arrive at the whole.
     async fn recorded(&self, job: &Job, chunk: u32) -> PortResult<(Statistics, Statistics)> {
         let sum = |owners: &HashMap<Owner, Facts>| owners.iter().map(|(owner, facts)| (owner, *facts)).collect();
-        let (lost, left) = try_join!(
-            self.jobs.affected(&job.id, chunk, Fate::Lost),
-            self.jobs.affected(&job.id, chunk, Fate::Left)
-        )?;
+        let (lost, left) =
+            try_join!(self.jobs.affected(&job.id, chunk, Fate::Lost), self.jobs.affected(&job.id, chunk, Fate::Left))?;
         let statistics = if job.dry_run {
             let admins = self.jobs.frozen_people(&job.id, Frozen::Admins).await?;
             let mut statistics = Statistics::default();

@@ -113,7 +113,8 @@ async fn naive(store: &Store) -> Bill {
         client.transact_write_items().transact_items(row).transact_items(counter).send().await.unwrap();
         if token % TOKENS_PER_SESSION == 0 {
             let session = client.update_item().table_name("tokens").key("owner", text("U#naive"));
-            let session = session.key("item", text(&format!("S#naive-{token}"))).update_expression("SET ended_at = :at");
+            let session =
+                session.key("item", text(&format!("S#naive-{token}"))).update_expression("SET ended_at = :at");
             session.expression_attribute_values(":at", number_of(1)).send().await.unwrap();
         }
     }

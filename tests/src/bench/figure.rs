@@ -85,9 +85,7 @@ impl Figure {
     /// The figure for programs.
     pub fn to_json(&self) -> Value {
         let (value, floor, ratio) = self.values();
-        let spread = |of: Spread| {
-            json!({ "min": of.min, "lower": of.lower, "median": of.median, "upper": of.upper, "max": of.max })
-        };
+        let spread = |of: Spread| json!({ "min": of.min, "lower": of.lower, "median": of.median, "upper": of.upper, "max": of.max });
         json!({
             "name": self.name, "unit": self.unit, "value": spread(value), "ratio": spread(ratio),
             "floor": { "name": self.floor, "value": spread(floor) }, "rounds": self.rounds,

@@ -90,9 +90,8 @@ async fn both(users: u32) -> (f64, f64) {
 pub async fn run() -> Vec<Figure> {
     let (few, many) = (both(FEW).await, both(MANY).await);
     let tokens = |users| users * TOKENS_PER_USER;
-    let figure = |name: String, many, few| {
-        Figure::measured(name, "MB", format!("{} tokens", tokens(FEW)), vec![(many, few)])
-    };
+    let figure =
+        |name: String, many, few| Figure::measured(name, "MB", format!("{} tokens", tokens(FEW)), vec![(many, few)]);
     vec![
         figure(format!("plan-job: most memory, {MANY} users with {} tokens", tokens(MANY)), many.0, few.0),
         figure(

@@ -60,11 +60,8 @@ pub async fn one(store: &Store, run: &str) -> Run {
     store.import(company::records(run, &shape(), now.timestamp())).await;
     let company = Company::of("settle", 0, 0);
     let group_id = group_name(run, 0).try_into().unwrap();
-    let conditions = domain::conditions::Conditions::GroupBased {
-        group_id,
-        include_subgroups: false,
-        exclude_admin_users: true,
-    };
+    let conditions =
+        domain::conditions::Conditions::GroupBased { group_id, include_subgroups: false, exclude_admin_users: true };
     let job = Job { conditions, ..company.job(run, now) };
     meter.take();
     let chunks = plan(&site.fleet, &job).await;

@@ -83,8 +83,5 @@ pub async fn run() -> Vec<Figure> {
     let figure = |name: &str, rounds| {
         Figure::measured(format!("sign-out everywhere, 1,000 tokens: {name}"), "ms", "10 tokens", rounds)
     };
-    vec![
-        figure("until every verifier refuses", effective),
-        figure("until the answer, all rows settled", answered),
-    ]
+    vec![figure("until every verifier refuses", effective), figure("until the answer, all rows settled", answered)]
 }

@@ -92,7 +92,8 @@ async fn forward(
     // Token and session rows are smaller than 1 KB, so that each of their updates is one unit.
     let asked: serde_json::Value = if updates { serde_json::from_slice(&body)? } else { serde_json::Value::Null };
     if asked["TableName"] == "tokens" && !limit.take() {
-        let refused = Response::builder().status(StatusCode::BAD_REQUEST).header("content-type", "application/x-amz-json-1.0");
+        let refused =
+            Response::builder().status(StatusCode::BAD_REQUEST).header("content-type", "application/x-amz-json-1.0");
         return Ok(refused.body(Full::new(Bytes::from_static(REFUSED.as_bytes())))?);
     }
     let path = parts.uri.path_and_query().map_or("/", |asked| asked.as_str());
