@@ -21,6 +21,7 @@ pub mod mint;
 pub mod openapi;
 pub mod proxy;
 pub mod redis_server;
+pub mod sink;
 pub mod slow_link;
 pub mod soak;
 pub mod store;
