@@ -15,6 +15,8 @@ use crate::settings::Settings;
 use crate::{process, tools, ui};
 
 const LIST: &str = "tests/planted.json";
+/// The exit code by which nextest says that tests ran and failed.
+const TESTS_FAILED: i32 = 100;
 /// What of a checkout is compiled.
 const PARTS: [&str; 10] = [
     ".cargo",
@@ -47,7 +49,9 @@ struct Bug {
     place: String,
     /// What stands there instead.
     planted: String,
-    /// The test, as nextest's filter names it.
+    /// Where its test is.
+    package: String,
+    /// The test.
     caught_by: String,
 }
 
@@ -65,28 +69,35 @@ pub fn planted(settings: &Settings, names: &[String]) -> Result<ExitCode> {
     }
     let nextest = tools::nextest(settings).ok_or_else(|| Failure::new("this needs cargo-nextest"))?;
     let redis = tools::redis_server(settings)?;
+    // The runner's exit code.
     let run = |filter: &str, bug: Option<&str>, log: &str| {
+        let log = settings.logs().join(log);
+        let output = process::create(&log)?;
+        let errors = output.try_clone().context(log.display())?;
         let mut run = Command::new(&nextest);
-        run.args(["nextest", "run", "--package", "domain", "--package", "tests", "--filterset", filter])
+        run.args(["nextest", "run", "--package", "domain", "--package", "simulation", "--package", "tests"])
+            .args(["--filterset", filter])
             .current_dir(&tree)
             .env("CARGO_TARGET_DIR", folder.join("target"))
-            .env("REDIS_SERVER_BIN", &redis);
+            .env("REDIS_SERVER_BIN", &redis)
+            .stdout(output)
+            .stderr(errors);
         if let Some(bug) = bug {
             run.env("PLANTED_BUG", bug);
         }
-        process::logged(&mut run, "the tests", &settings.logs().join(log), |_| ())
+        run.status().context("the tests").map(|status| status.code())
     };
     let chosen: Vec<&Bug> = bugs.iter().filter(|bug| names.is_empty() || names.contains(&bug.name)).collect();
-    let all: BTreeSet<&str> = chosen.iter().map(|bug| bug.caught_by.as_str()).collect();
-    let all: Vec<&str> = all.into_iter().collect();
+    let all: BTreeSet<String> = chosen.iter().map(|bug| bug.filter()).collect();
+    let all: Vec<String> = all.into_iter().collect();
     ui::step("the tests with no bug awake (compiles the copy first)", |_| run(&all.join(" | "), None, "planted.log"))?;
     println!("| planted bug | rule | caught by |\n|---|---|---|");
     let mut missed = 0;
     for bug in chosen {
         let log = format!("planted-{}.log", bug.name);
-        let caught = run(&bug.caught_by, Some(&bug.name), &log).is_err();
+        let caught = run(&bug.filter(), Some(&bug.name), &log)? == Some(TESTS_FAILED);
         missed += u32::from(!caught);
-        let by = if caught { bug.test() } else { "**nothing**" };
+        let by = if caught { bug.caught_by.as_str() } else { "**nothing**" };
         println!("| {} | {} | {by} |", bug.name, bug.rule);
     }
     if missed > 0 {
@@ -96,9 +107,9 @@ pub fn planted(settings: &Settings, names: &[String]) -> Result<ExitCode> {
 }
 
 impl Bug {
-    /// The test's own name.
-    fn test(&self) -> &str {
-        self.caught_by.split("test(=").nth(1).map_or("", |rest| rest.trim_end_matches(')'))
+    /// The test, as nextest's filter names it.
+    fn filter(&self) -> String {
+        format!("package({}) & test(={})", self.package, self.caught_by)
     }
 
     /// The file's text with the bug in it, asleep.
@@ -133,7 +144,8 @@ fn read(settings: &Settings) -> Result<Vec<Bug>> {
             file: text("file")?,
             place: text("where")?,
             planted: text("planted")?,
-            caught_by: format!("package({}) & test(={})", text("package")?, text("caught_by")?),
+            package: text("package")?,
+            caught_by: text("caught_by")?,
         })
     };
     list.iter().map(bug).collect()
@@ -183,9 +195,13 @@ mod tests {
             let text = fs::read_to_string(settings.root.join(&bug.file)).unwrap();
             let planted = bug.plant(&text).unwrap_or_else(|failure| panic!("{failure}"));
             assert_ne!(planted, text, "{}", bug.name);
-            let path: Vec<&str> = bug.test().split("::").collect();
-            let folder = if bug.caught_by.starts_with("package(domain)") { "shared/domain/src" } else { "tests/it" };
-            let file = settings.root.join(folder).join(path[0]).with_extension("rs");
+            let path: Vec<&str> = bug.caught_by.split("::").collect();
+            let file = match bug.package.as_str() {
+                "domain" => format!("shared/domain/src/{}.rs", path[0]),
+                "simulation" => "tests/simulation/tests/schedules.rs".to_owned(),
+                _ => format!("tests/it/{}.rs", path[0]),
+            };
+            let file = settings.root.join(file);
             let function = format!("fn {}(", path[path.len() - 1]);
             let source = fs::read_to_string(&file).unwrap_or_else(|cause| panic!("{}: {cause}", file.display()));
             assert!(source.contains(&function), "{}: {} has no {function}", bug.name, file.display());

@@ -172,7 +172,8 @@ pub fn last_line(log: &Path) -> String {
     line.trim().chars().take(300).collect()
 }
 
-fn create(log: &Path) -> Result<File> {
+/// Begins a log.
+pub fn create(log: &Path) -> Result<File> {
     if let Some(folder) = log.parent() {
         fs::create_dir_all(folder).context(folder.display())?;
     }
