@@ -11,6 +11,7 @@ mod authorize;
 mod authorizer;
 mod cache_lost;
 mod contracts;
+mod foreign;
 mod group_logout;
 mod inventory;
 mod issuers_sessions;

@@ -13,6 +13,7 @@ pub mod company;
 pub mod door;
 pub mod environment;
 pub mod fleet;
+pub mod foreign;
 pub mod function;
 pub mod inventory;
 pub mod invoke;
@@ -20,7 +21,10 @@ pub mod mint;
 pub mod openapi;
 pub mod proxy;
 pub mod redis_server;
+pub mod sink;
 pub mod slow_link;
+pub mod soak;
 pub mod store;
+pub mod verifier;
 
 pub use simulation::{estate, rail};

@@ -324,3 +324,6 @@ impl Facts {
 pub fn is_spared(owner: &Owner, spared: &BTreeSet<UserId>) -> bool {
     owner.user().is_some_and(|user| spared.contains(user))
 }
+
+#[cfg(test)]
+mod tests;

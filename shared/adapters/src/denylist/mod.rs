@@ -18,7 +18,7 @@
 //! whatever belongs there.
 
 mod iam;
-mod lines;
+pub mod lines;
 mod link;
 
 use std::sync::Arc;

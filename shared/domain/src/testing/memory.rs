@@ -528,14 +528,15 @@ impl JobStore for Memory {
         id: &JobId,
         chunk: u32,
         fate: Fate,
-        owner: &Owner,
-        facts: Facts,
+        owners: &[(Owner, Facts)],
         at: DateTime<Utc>,
     ) -> PortResult<()> {
         let mut state = self.up()?;
         let noted = state.affected.entry((id.clone(), chunk, fate)).or_default();
-        let stored = noted.entry(owner.clone()).or_insert((Facts::default(), at));
-        *stored = (stored.0.max(facts), at);
+        for (owner, facts) in owners {
+            let stored = noted.entry(owner.clone()).or_insert((Facts::default(), at));
+            *stored = (stored.0.max(*facts), at);
+        }
         Ok(())
     }
     async fn affected(&self, id: &JobId, chunk: u32, fate: Fate) -> PortResult<HashMap<Owner, Facts>> {

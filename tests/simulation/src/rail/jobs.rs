@@ -129,11 +129,10 @@ impl JobStore for Rail<Memory> {
         id: &JobId,
         chunk: u32,
         fate: Fate,
-        owner: &Owner,
-        facts: Facts,
+        owners: &[(Owner, Facts)],
         at: DateTime<Utc>,
     ) -> PortResult<()> {
-        step!(self, record_affected(id, chunk, fate, owner, facts, at))
+        step!(self, record_affected(id, chunk, fate, owners, at))
     }
     async fn affected(&self, id: &JobId, chunk: u32, fate: Fate) -> PortResult<HashMap<Owner, Facts>> {
         step!(self, affected(id, chunk, fate))
