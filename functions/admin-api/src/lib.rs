@@ -14,7 +14,7 @@ mod openapi;
 mod paging;
 mod refusal;
 mod report;
-mod requests;
+pub mod requests;
 mod view;
 
 use std::sync::Arc;

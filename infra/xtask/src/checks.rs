@@ -48,6 +48,22 @@ fn run_tests(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
+/// Measures which lines of the domain its own tests reach. Needs the toolchain's `llvm-tools`.
+pub fn coverage(settings: &Settings) -> Result<()> {
+    let mut measure = Command::new(tools::coverage(settings)?);
+    measure.args(["llvm-cov", "test", "--package", "domain", "--lib", "--show-missing-lines"]);
+    // Ports in memory and the suites for stores are tests, too.
+    measure.args(["--ignore-filename-regex", "/testing/|/tests|/properties"]).current_dir(&settings.root);
+    process::visible(&mut measure, "cargo llvm-cov (rustup component add llvm-tools)")
+}
+
+/// Plants bugs as `.cargo/mutants.toml` says.
+pub fn mutants(settings: &Settings, args: &[String]) -> Result<()> {
+    let mut plant = Command::new(tools::mutants(settings)?);
+    plant.args(["mutants", "--package", "domain", "--output"]).arg(&settings.local).args(args);
+    process::visible(plant.current_dir(&settings.root), "cargo mutants")
+}
+
 /// Measures the release build. Needs no stack: the benchmarks start what they measure. The rounds go to
 /// `.local/bench.json`, unless `--json` names another file.
 pub fn bench(settings: &Settings, args: &[String]) -> Result<ExitCode> {

@@ -6,8 +6,11 @@
 mod checks;
 mod deploy;
 mod failure;
+mod fuzz;
+mod planted;
 mod process;
 mod settings;
+mod soak;
 mod stack;
 mod state;
 mod tools;
@@ -47,10 +50,23 @@ enum Task {
     Dlq(Rest),
     /// Builds for release and measures; prints the figures of the README
     Bench(Rest),
+    /// Jobs and checks at a steady load while Redis and workers are killed; then every token is audited
+    Soak(soak::Soak),
+    /// Plants the bugs of tests/planted.json, all or those named, and sees each caught by its test
+    Planted {
+        /// Names of the list
+        names: Vec<String>,
+    },
     /// Writes the OpenAPI document from the handlers' types
     Openapi,
     /// Runs all tests against the local stack
     Test(Rest),
+    /// Measures which lines of the domain its own tests reach, and names the others
+    Coverage,
+    /// Plants bugs in the safety core, one at a time, and names those that no test of the domain notices
+    Mutants(Rest),
+    /// Looks for bytes that break a promise of whatever reads them, led by coverage
+    Fuzz(Fuzz),
     /// Checks format, lints, dependencies and the template
     Lint,
     /// Installs every tool (also cargo-lambda, for `sam build`) and prints where they are
@@ -68,6 +84,15 @@ struct Up {
     /// Leaves the tables empty
     #[arg(long)]
     no_company: bool,
+}
+
+#[derive(Args)]
+struct Fuzz {
+    /// A target of tests/fuzzing/fuzz_targets [default: all, one after another]
+    target: Option<String>,
+    /// Seconds for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
 }
 
 #[derive(Args)]
@@ -101,6 +126,8 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
             return stack::ops(settings, "demo", &rest.args);
         }
         Task::Bench(rest) => return checks::bench(settings, &rest.args),
+        Task::Soak(wanted) => return soak::soak(settings, &wanted),
+        Task::Planted { names } => return planted::planted(settings, &names),
         Task::Openapi => return checks::openapi(settings),
         Task::Token(rest) => return on_running_stack(settings, "token", &rest.args),
         Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),
@@ -108,6 +135,9 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         Task::Audit(rest) => return on_running_stack(settings, "audit", &rest.args),
         Task::Dlq(rest) => return on_running_stack(settings, "dlq", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
+        Task::Coverage => checks::coverage(settings)?,
+        Task::Mutants(rest) => checks::mutants(settings, &rest.args)?,
+        Task::Fuzz(Fuzz { target, seconds }) => fuzz::run(settings, target.as_deref(), seconds)?,
         Task::Lint => checks::lint(settings)?,
         Task::Tools => {
             for folder in tools::all(settings)? {

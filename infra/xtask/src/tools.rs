@@ -14,6 +14,9 @@ use crate::ui;
 
 const NEXTEST: &str = "cargo-nextest@0.9.143";
 const DENY: &str = "cargo-deny@0.20.2";
+const FUZZ: &str = "cargo-fuzz@0.13.2";
+const COVERAGE: &str = "cargo-llvm-cov@0.9.1";
+const MUTANTS: &str = "cargo-mutants@27.1.0";
 
 /// A Python environment with the programs of one requirements file.
 pub struct Environment {
@@ -111,6 +114,21 @@ pub fn nextest(settings: &Settings) -> Option<PathBuf> {
 /// The dependency checker.
 pub fn deny(settings: &Settings) -> Result<PathBuf> {
     cargo_tool(settings, "cargo-deny", DENY, &settings.shared_tools)
+}
+
+/// What builds for libFuzzer.
+pub fn fuzz(settings: &Settings) -> Result<PathBuf> {
+    cargo_tool(settings, "cargo-fuzz", FUZZ, &settings.shared_tools)
+}
+
+/// What measures which lines tests reach.
+pub fn coverage(settings: &Settings) -> Result<PathBuf> {
+    cargo_tool(settings, "cargo-llvm-cov", COVERAGE, &settings.shared_tools)
+}
+
+/// What plants bugs, to see whether tests notice.
+pub fn mutants(settings: &Settings) -> Result<PathBuf> {
+    cargo_tool(settings, "cargo-mutants", MUTANTS, &settings.shared_tools)
 }
 
 fn cargo_tool(settings: &Settings, program: &str, package: &str, root: &Path) -> Result<PathBuf> {

@@ -63,3 +63,91 @@ impl Checker {
         Ok(Checked { refusal: decide(token, &answer, self.limits, now), degraded: Some(degraded) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::cutoff::LEEWAY_SECONDS;
+    use crate::guard;
+    use crate::ids::TokenId;
+    use crate::testing::{Memory, SeededIds, TestClock};
+    use crate::token::TokenKind;
+
+    const LIMITS: Limits = Limits { max_sign_in_age: 1_000 };
+    const NOW: i64 = 1_900_000_000;
+
+    fn now() -> DateTime<Utc> {
+        crate::time::from_millis(NOW * 1_000)
+    }
+
+    fn token(id: &str) -> TokenFacts {
+        TokenFacts {
+            id: TokenId::parse(id).unwrap(),
+            kind: TokenKind::Access,
+            user: None,
+            client: None,
+            session: None,
+            issued_at: Epoch(NOW - 10),
+            signed_in_at: Epoch(NOW - 10),
+            expires_at: Epoch(NOW + 10),
+        }
+    }
+
+    /// A cache that is complete, a store that knows that "denied" is revoked, and who asks them.
+    async fn scene() -> (Arc<Memory>, Arc<Memory>, Checker) {
+        let (cache, store) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
+        let clock = Arc::new(TestClock::at(now()));
+        let denied = [(TokenId::parse("denied").unwrap(), Epoch(NOW + 100))];
+        DenylistStore::put_tokens(store.as_ref(), &denied).await.unwrap();
+        guard::guard(store.as_ref(), cache.as_ref(), clock.as_ref(), &SeededIds::new(1)).await.unwrap();
+        let checker = Checker::new(cache.clone(), store.clone(), clock, LIMITS);
+        (cache, store, checker)
+    }
+
+    #[tokio::test]
+    async fn check_3_a_complete_cache_is_believed_and_nobody_else_is_asked() {
+        let (_, store, checker) = scene().await;
+        store.set_down(true);
+        let refused = checker.check(&token("denied")).await.unwrap();
+        assert_eq!(refused, Checked { refusal: Some(Refusal::TokenRevoked), degraded: None });
+        assert_eq!(checker.check(&token("good")).await.unwrap(), Checked { refusal: None, degraded: None });
+    }
+
+    #[tokio::test]
+    async fn check_3_a_cache_without_its_marker_or_without_an_answer_is_not_believed_and_the_store_decides() {
+        let (cache, _, checker) = scene().await;
+        for silent in [false, true] {
+            cache.void().await.unwrap();
+            cache.set_down(silent);
+            for (id, refusal) in [("denied", Some(Refusal::TokenRevoked)), ("good", None)] {
+                let checked = checker.check(&token(id)).await.unwrap();
+                assert_eq!(checked.refusal, refusal);
+                match checked.degraded {
+                    Some(Degraded::Incomplete) => assert!(!silent),
+                    Some(Degraded::Unavailable(why)) => assert!(silent && !why.is_empty()),
+                    None => panic!("it was reached the slow way"),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn check_3_without_either_nobody_can_tell_and_a_token_that_is_over_by_itself_is_refused_all_the_same() {
+        let (cache, store, checker) = scene().await;
+        cache.set_down(true);
+        store.set_down(true);
+        assert!(checker.check(&token("good")).await.is_err(), "never an allow");
+        for (expires_at, refusal) in [
+            (NOW - LEEWAY_SECONDS - 1, Some(Refusal::Expired)),
+            (NOW - LEEWAY_SECONDS, Some(Refusal::Expired)),
+            (NOW - LEEWAY_SECONDS + 1, None),
+        ] {
+            let over = TokenFacts { expires_at: Epoch(expires_at), ..token("over") };
+            let told = checker.check(&over).await.ok().map(|checked| (checked.refusal, checked.degraded));
+            assert_eq!(told, refusal.map(|refusal| (Some(refusal), None)), "expires at {expires_at}");
+        }
+    }
+}

@@ -10,8 +10,13 @@ use crate::ids::{ClientId, JobId, SessionId, UserId};
 use crate::time::Epoch;
 use crate::token::TokenKind;
 
-/// Seconds a verifier's clock may be behind or ahead (`[CHECK-1]`: at most 60). Denylist entries live that much longer.
+/// Seconds that a verifier goes on taking a token after its `exp`, as its issuer's clock may be behind (`[CHECK-1]`: at most
+/// 60).
 pub const LEEWAY_SECONDS: i64 = 60;
+
+/// Seconds that denylist entries outlive the last token they can hit (`[CUT-5]`): a verifier's leeway, and as much again
+/// because its clock may be behind that of whoever forgets the entry.
+pub const KEPT_SECONDS: i64 = 2 * LEEWAY_SECONDS;
 
 /// What a cutoff applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -258,6 +263,71 @@ mod tests {
             let backward: CutoffSet = all.into_iter().collect();
             prop_assert_eq!(forward.refuses(&subject).is_some(), backward.refuses(&subject).is_some());
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        /// Of each scope and variety one is kept: the latest time, under the job that set it, for as long as any of them.
+        #[test]
+        fn cut_5_what_is_kept_of_several_cutoffs_lives_as_long_as_the_longest_lived_of_them(
+            all in prop::collection::vec(cutoffs(), 1..14)
+        ) {
+            let kept: CutoffSet = all.iter().cloned().collect();
+            for cutoff in kept.iter() {
+                let same = || all.iter().filter(|other| other.scope == cutoff.scope && other.variety() == cutoff.variety());
+                prop_assert_eq!(Some(cutoff.at), same().map(|other| other.at).max());
+                prop_assert_eq!(Some(cutoff.retires_at), same().map(|other| other.retires_at).max());
+                prop_assert!(same().any(|other| other.at == cutoff.at && other.job == cutoff.job));
+            }
+            let kinds: std::collections::HashSet<_> =
+                all.iter().map(|cutoff| (cutoff.scope.clone(), cutoff.variety())).collect();
+            prop_assert_eq!(kept.iter().count(), kinds.len());
+        }
+    }
+
+    #[test]
+    fn cut_3_of_several_cutoffs_that_refuse_a_token_the_latest_is_named() {
+        let at = |at, by| Cutoff {
+            scope: if by == 1 { Scope::Everything } else { Scope::User(user(1)) },
+            basis: Basis::SignIn,
+            kinds: Kinds::Both,
+            spares: Spares::default(),
+            at: Epoch(at),
+            job: job(by),
+            retires_at: Epoch(1_000),
+        };
+        let subject = Subject {
+            kind: TokenKind::Access,
+            user: Some(user(1)),
+            client: None,
+            session: None,
+            issued_at: Epoch(10),
+            signed_in_at: Epoch(10),
+            spared_by: vec![],
+        };
+        for cutoffs in [[at(20, 1), at(30, 2)], [at(30, 2), at(20, 1)]] {
+            let set: CutoffSet = cutoffs.into_iter().collect();
+            assert_eq!(set.refuses(&subject).map(|cutoff| &cutoff.job), Some(&job(2)));
+        }
+    }
+
+    #[test]
+    fn cut_3_no_two_scopes_share_a_key_whatever_their_ids_hold() {
+        let user = |text: &str| UserId::parse(text).unwrap();
+        let client = |text: &str| ClientId::parse(text).unwrap();
+        let scopes = [
+            Scope::Everything,
+            Scope::User(user("ab")),
+            Scope::Client(client("ab")),
+            Scope::Session(SessionId::parse("ab").unwrap()),
+            Scope::UserClient(user("a"), client("b")),
+            Scope::UserClient(user("ab"), client("c")),
+            Scope::UserClient(user("a"), client("bc")),
+            Scope::User(user("1#ab")),
+        ];
+        let keys: std::collections::HashSet<String> = scopes.iter().map(Scope::key).collect();
+        assert_eq!(keys.len(), scopes.len(), "{keys:?}");
     }
 
     #[test]

@@ -102,6 +102,9 @@ pub fn decide(token: &TokenFacts, answer: &Answer, limits: Limits, now: Epoch) -
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;

@@ -151,4 +151,52 @@ mod tests {
         assert_eq!(slots.standing(limit, start + TimeDelta::hours(24)).remaining, 1, "the first is free again");
         assert_eq!(slots.take(&actor, limit, start + TimeDelta::hours(24), &job).after.0.len(), 3, "and forgotten");
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        /// The oracle is a list of the times at which something was done, and looks at all of them every time.
+        #[test]
+        fn spec_3_the_window_is_that_of_a_naive_list_of_times(
+            pauses in prop::collection::vec(prop_oneof![0..3_000i64, 0..2_000_000i64, Just(3_600_000i64), Just(1i64)], 1..60),
+            kind in 0..7usize,
+        ) {
+            let limit = match kind {
+                5 => Limit::of(JobType::GroupBased, true),
+                6 => EMERGENCY_KEYS,
+                kind => Limit::of(JobType::ALL[kind], false),
+            };
+            let window = limit.window.num_milliseconds();
+            let (actor, job) = (UserId::parse("a").unwrap(), JobId::parse("j").unwrap());
+            let (mut slots, mut done): (Slots, Vec<i64>) = (Slots::default(), Vec::new());
+            let mut now = 1_900_000_000_000;
+            for pause in pauses {
+                now += pause;
+                let at = crate::time::from_millis(now);
+                let recent: Vec<i64> = done.iter().copied().filter(|then| now - then < window).collect();
+                let standing = slots.standing(limit, at);
+                prop_assert_eq!(standing.remaining, limit.count - recent.len());
+                let wait = recent.first().map_or(window, |oldest| oldest + window - now);
+                prop_assert_eq!(i64::try_from(standing.reset_seconds).unwrap(), (wait + 999) / 1_000);
+                prop_assert_eq!(i64::try_from(standing.minutes()).unwrap(), ((wait + 59_999) / 60_000).max(1));
+                if standing.remaining == 0 {
+                    // A moment before the oldest is free again there is none, and then there is one.
+                    let free = recent[0] + window;
+                    prop_assert_eq!(slots.standing(limit, crate::time::from_millis(free - 1)).remaining, 0);
+                    prop_assert!(slots.standing(limit, crate::time::from_millis(free)).remaining > 0);
+                    continue;
+                }
+                prop_assert_eq!(standing.after_one().remaining, standing.remaining - 1);
+                let change = slots.clone().take(&actor, limit, at, &job);
+                prop_assert_eq!(&change.before, &slots);
+                prop_assert!(change.expires_at * 1_000 > now + window, "it is kept until the last is free");
+                prop_assert!(change.expires_at * 1_000 <= now + window + 1_000);
+                slots = change.after;
+                done.push(now);
+                prop_assert!(slots.0.len() <= limit.count, "what is past is forgotten");
+            }
+        }
+    }
 }

@@ -203,7 +203,8 @@ impl Sessions {
         let mut listed = Vec::with_capacity(rows.len());
         for row in rows {
             let data = self.unseal(&row).await?;
-            let created_at = data.as_ref().map_or(from_millis(row.started_at.0 * 1_000), |data| data.created_at);
+            let created_at =
+                data.as_ref().map_or(from_millis(row.started_at.0.saturating_mul(1_000)), |data| data.created_at);
             listed.push(Listed {
                 ip_address: row.ip_address,
                 user_agent: data.as_ref().and_then(|data| data.user_agent.clone()),

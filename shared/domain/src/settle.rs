@@ -15,7 +15,7 @@ use futures::{FutureExt as _, try_join};
 use serde::{Deserialize, Serialize};
 
 use crate::close::{self, Closed};
-use crate::cutoff::LEEWAY_SECONDS;
+use crate::cutoff::KEPT_SECONDS;
 use crate::error::{PortError, WorkError};
 use crate::guard;
 use crate::ids::{TokenId, UserId};
@@ -331,7 +331,7 @@ impl Settler {
     }
 
     async fn deny_tokens(&self, tokens: impl Iterator<Item = (TokenId, Epoch)>) -> PortResult<()> {
-        let tokens: Vec<_> = tokens.map(|(id, expires_at)| (id, expires_at.plus(LEEWAY_SECONDS))).collect();
+        let tokens: Vec<_> = tokens.map(|(id, expires_at)| (id, expires_at.plus(KEPT_SECONDS))).collect();
         self.denylist.put_tokens(&tokens).await?;
         if let Err(error) = self.cache.put_tokens(&tokens).await {
             guard::distrust(self.denylist.as_ref(), self.cache.as_ref(), self.ids.as_ref()).await?;

@@ -27,6 +27,11 @@ pub fn corrupt(what: &str) -> PortError {
     PortError::Corrupt { service: "Redis", cause: format!("{what:?} is no denylist entry") }
 }
 
+/// A number as the scripts write it, and in no other form.
+fn number(text: &str) -> Option<i64> {
+    text.parse::<i64>().ok().filter(|number| number.to_string() == text)
+}
+
 fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
     let mut words = line.split(' ');
     let (variety, at, job, retires_at) = (words.next()?, words.next()?, words.next()?, words.next()?);
@@ -47,21 +52,23 @@ fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
     if words.next().is_some() {
         return None;
     }
-    Some(Cutoff {
+    let cutoff = Cutoff {
         scope: scope.clone(),
         basis,
         kinds,
         spares: Spares { service_tokens, listed_users },
-        at: Epoch(at.parse().ok()?),
+        at: Epoch(number(at)?),
         job: JobId::parse(job).ok()?,
-        retires_at: Epoch(retires_at.parse().ok()?),
-    })
+        retires_at: Epoch(number(retires_at).filter(|at| *at >= 0)?),
+    };
+    // What would not be written so is not of ours, whatever could be made of it.
+    (write_variety(&cutoff) == variety).then_some(cutoff)
 }
 
-/// The lines of a key. One that is there says something, and every line of it has an end.
-fn lines_of(value: &[u8]) -> PortResult<std::str::Lines<'_>> {
-    let text = str::from_utf8(value).ok().filter(|text| text.ends_with('\n'));
-    text.map(str::lines).ok_or_else(|| corrupt(&String::from_utf8_lossy(value)))
+/// The lines of a key. One that is there says something, and every line of it has an end: a line feed and nothing else.
+fn lines_of(value: &[u8]) -> PortResult<std::str::Split<'_, char>> {
+    let text = str::from_utf8(value).ok().and_then(|text| text.strip_suffix('\n'));
+    text.map(|text| text.split('\n')).ok_or_else(|| corrupt(&String::from_utf8_lossy(value)))
 }
 
 /// Reads the lines of one scope. What is unreadable is an error, never "no cutoff".
@@ -76,7 +83,7 @@ pub fn read_cutoffs(scope: &Scope, value: &[u8], into: &mut Vec<Cutoff>) -> Port
 pub fn read_spared(value: &[u8]) -> PortResult<Vec<JobId>> {
     let job = |line: &str| {
         let (job, retires_at) = line.split_once(' ')?;
-        retires_at.parse::<i64>().ok()?;
+        number(retires_at).filter(|at| *at >= 0)?;
         JobId::parse(job).ok()
     };
     lines_of(value)?.map(|line| job(line).ok_or_else(|| corrupt(line))).collect()

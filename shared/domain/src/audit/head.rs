@@ -245,7 +245,8 @@ impl Publisher {
         if heads.is_empty() {
             return Ok(None);
         }
-        let (number, count) = (lately.number + 1, heads.len());
+        let full = || PortError::Corrupt { service: "the audit trail", cause: "no number is left".to_owned() };
+        let (number, count) = (lately.number.checked_add(1).ok_or_else(full)?, heads.len());
         let publication = Publication { v: 1, number, at: now, prev: lately.hash.unwrap_or(Hash::NOTHING), heads };
         let text = serde_json::to_string(&publication)
             .map_err(|cause| PortError::Corrupt { service: "the audit trail", cause: cause.to_string() })?;

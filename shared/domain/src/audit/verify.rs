@@ -132,7 +132,8 @@ pub struct ChainCheck<'a> {
     published: &'a [(u64, Hash, u64)],
     /// Entries of before this must have been published.
     covered_until: Option<DateTime<Utc>>,
-    next: u64,
+    /// The last place that was come to.
+    last: Option<u64>,
     /// The hash of the entry before, if it is known.
     prev: Option<Hash>,
     /// The last place that is as it was published.
@@ -147,7 +148,7 @@ impl<'a> ChainCheck<'a> {
             chain,
             published: published.of_chain(chain),
             covered_until: published.covered_until(),
-            next: 0,
+            last: None,
             prev: Some(Hash::NOTHING),
             good: None,
             verdict: Verdict { chains: 1, ..Verdict::default() },
@@ -174,18 +175,26 @@ impl<'a> ChainCheck<'a> {
         }
     }
 
-    /// Moves on to a place; whether it is the one after the last.
+    /// The place after the last, unless that is the last there can be.
+    fn next(&self) -> Option<u64> {
+        self.last.map_or(Some(0), |last| last.checked_add(1))
+    }
+
+    /// Moves on to a place.
     fn arrive(&mut self, seq: u64) {
-        if seq < self.next {
-            self.defect(seq, Fault::Twice);
-            self.prev = None;
-            return;
+        match self.next() {
+            Some(next) if seq == next => {}
+            Some(next) if seq > next => {
+                self.defect(next, Fault::Missing { until: seq - 1 });
+                self.prev = None;
+            }
+            _ => {
+                self.defect(seq, Fault::Twice);
+                self.prev = None;
+                return;
+            }
         }
-        if seq > self.next {
-            self.defect(self.next, Fault::Missing { until: seq - 1 });
-            self.prev = None;
-        }
-        self.next = seq + 1;
+        self.last = Some(seq);
     }
 
     fn see_entry(&mut self, entry: &Sealed) {
@@ -224,11 +233,11 @@ impl<'a> ChainCheck<'a> {
 
     /// The chain is at its end.
     pub fn finish(mut self) -> Verdict {
-        if let Some((last, ..)) = self.published.last()
-            && *last >= self.next
+        let published = self.published.last().map(|(last, ..)| *last);
+        if let (Some(until), Some(next)) = (published, self.next())
+            && until >= next
         {
-            let until = *last;
-            self.defect(self.next, Fault::Missing { until });
+            self.defect(next, Fault::Missing { until });
         }
         self.verdict
     }
@@ -265,3 +274,6 @@ pub fn verify(trail: impl IntoIterator<Item = Found>, published: &Published) -> 
     }
     verdict
 }
+
+#[cfg(test)]
+mod tests;
