@@ -10,7 +10,7 @@ use lambda_runtime::service_fn;
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let (aws, clock) = (aws::config().await, Arc::new(SystemClock));
-    let store = Arc::new(Dynamo::new(&aws, config::tables()?));
+    let store = Arc::new(Dynamo::new(&aws::patient(&aws), config::tables()?));
     let cache = Arc::new(RedisDenylist::connect(&aws, config::cache()?, clock.clone())?);
     let queue = Arc::new(Sqs::new(&aws, None, Some(config::chunk_queues()?)).with_notices(config::notice_queue()?));
     tokio::join!(store.warm_up(), cache.warm_up());

@@ -30,7 +30,17 @@ pub async fn config() -> SdkConfig {
         .await
 }
 
-/// The same for a function that must be small and start fast: region and credentials as Lambda puts them into the
+/// [`config`] for a worker that writes as fast as it can: what a partition refuses makes it slower, and does not make it fail.
+/// A message that failed would not come again before its visibility time-out.
+pub fn patient(config: &SdkConfig) -> SdkConfig {
+    let retries = RetryConfig::adaptive()
+        .with_max_attempts(10)
+        .with_initial_backoff(Duration::from_millis(100))
+        .with_max_backoff(Duration::from_secs(2));
+    config.to_builder().retry_config(retries).build()
+}
+
+/// [`config`] for a function that must be small and start fast: region and credentials as Lambda puts them into the
 /// environment. Files, other services and roles to assume are neither looked for nor linked.
 pub fn environment(region: String, endpoint_url: Option<String>) -> SdkConfig {
     let mut config = SdkConfig::builder()

@@ -109,6 +109,9 @@ struct Place {
     from: Option<String>,
     /// Whether something of it was left alone.
     left: bool,
+    /// Whether this is another look at a part that is settled.
+    #[serde(default)]
+    recount: bool,
 }
 
 impl Place {
@@ -161,33 +164,29 @@ impl Settler {
         let before = self.jobs.chunk_result(&job.id, chunk.number).await?;
         let through = before.filter(|result| result.outcome != ChunkOutcome::Failed);
         // Whoever had the message before may have died after they revoked a row that had just come, and before they
-        // noted it, while another worker settled the rest. So a message that comes again has all rows looked at again.
-        let lost = if let Some(result) = through.filter(|_| at == Try::First) {
-            result.statistics
-        } else {
-            let selector = Selector::of(job);
-            let listed = selector.spares_people() && !matches!(selector.source(), Source::People(_));
-            let spared = if listed { self.jobs.frozen_people(&job.id, Frozen::Spared).await? } else { BTreeSet::new() };
-            let work = Work { job, number: chunk.number, selector, spared, settled: through.is_some(), at };
-            let left = match work.selector.source() {
-                Source::People(_) => Some(self.settle_people(&work, chunk).await?),
-                Source::Clients(_) | Source::Everyone => self.settle_part(&work, deadline).await?,
-            };
-            let Some(left) = left else {
-                self.queue.send_chunks(std::slice::from_ref(chunk), job.priority).await?;
-                return Ok(Settled::ToBeContinued);
-            };
-            let outcome = match through {
-                Some(result) => result.outcome,
-                None if left => ChunkOutcome::Cancelled,
-                None => ChunkOutcome::Done,
-            };
-            let (statistics, left) = self.recorded(job, chunk.number).await?;
-            self.commit(job, chunk.number, before, ChunkResult { outcome, statistics, left }).await?;
-            statistics
+        // noted it, while another worker settled the rest. So all rows of a chunk that is settled are looked at again,
+        // whatever is said of how often the message came: a dead letter that is sent back comes for the first time.
+        let selector = Selector::of(job);
+        let listed = selector.spares_people() && !matches!(selector.source(), Source::People(_));
+        let spared = if listed { self.jobs.frozen_people(&job.id, Frozen::Spared).await? } else { BTreeSet::new() };
+        let work = Work { job, number: chunk.number, selector, spared, settled: through.is_some(), at };
+        let left = match work.selector.source() {
+            Source::People(_) => Some(self.settle_people(&work, chunk).await?),
+            Source::Clients(_) | Source::Everyone => self.settle_part(&work, deadline).await?,
         };
+        let Some(left) = left else {
+            self.queue.send_chunks(std::slice::from_ref(chunk), job.priority).await?;
+            return Ok(Settled::ToBeContinued);
+        };
+        let outcome = match through {
+            Some(result) => result.outcome,
+            None if left => ChunkOutcome::Cancelled,
+            None => ChunkOutcome::Done,
+        };
+        let (statistics, left) = self.recorded(job, chunk.number).await?;
+        self.commit(job, chunk.number, before, ChunkResult { outcome, statistics, left }).await?;
         // Mail comes after everything else, and nothing waits for it.
-        let told = self.have_told(job, chunk.number, &lost).await;
+        let told = self.have_told(job, chunk.number, &statistics).await;
         let closed = close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?;
         Ok(match told {
             Ok(()) => Settled::Through(closed),
@@ -232,11 +231,17 @@ impl Settler {
     /// out.
     async fn settle_part(&self, work: &Work<'_>, deadline: DateTime<Utc>) -> Result<Option<bool>, WorkError> {
         let mut place = Place::read(self.jobs.checkpoint(&work.job.id, work.number).await?)?;
-        if work.at != Try::First {
-            place = Place { left: place.left, ..Place::default() };
+        if work.at != Try::First || (work.settled && !place.recount) {
+            place = Place { left: place.left, recount: work.settled, ..Place::default() };
         }
         loop {
-            let Some(page) = self.page(work, &place).await? else { return Ok(Some(place.left)) };
+            let Some(page) = self.page(work, &place).await? else {
+                if place.recount {
+                    // Whoever comes next looks from the beginning, too.
+                    self.save(work, &Place { left: place.left, ..Place::default() }).await?;
+                }
+                return Ok(Some(place.left));
+            };
             if self.clock.now() >= deadline {
                 return Ok(None);
             }
@@ -245,10 +250,13 @@ impl Settler {
             place.left |= mode == Mode::Leave;
             place.client += usize::from(page.next.is_none());
             place.from = page.next;
-            let place =
-                serde_json::to_string(&place).map_err(|cause| WorkError::Retry(format!("checkpoint: {cause}")))?;
-            self.jobs.save_checkpoint(&work.job.id, work.number, &place).await?;
+            self.save(work, &place).await?;
         }
+    }
+
+    async fn save(&self, work: &Work<'_>, place: &Place) -> Result<(), WorkError> {
+        let place = serde_json::to_string(place).map_err(|cause| WorkError::Retry(format!("checkpoint: {cause}")))?;
+        Ok(self.jobs.save_checkpoint(&work.job.id, work.number, &place).await?)
     }
 
     /// The next page of a part; none at its end.
