@@ -11,6 +11,7 @@ const AGE: i64 = 1_000;
 const LIMITS: Limits = Limits { max_sign_in_age: AGE };
 
 /// A cutoff in plain data: the names of what it is for (a user, a client, a session), when, and what it is like.
+#[allow(clippy::struct_excessive_bools, reason = "what cutoffs are like, in all combinations")]
 #[derive(Debug, Clone)]
 struct Ban {
     user: Option<u8>,
@@ -230,7 +231,11 @@ fn cut_4_a_token_of_the_cutoffs_second_and_before_is_refused_and_of_the_next_is_
         for (time, refused) in [(99, true), (100, true), (101, false)] {
             let ban = Ban { at: 100, ..ban.clone() };
             let by_sign_in = Pass { signed_in: time, issued: 150, ..PASS };
-            assert_eq!(decided(&[ban.clone()], &by_sign_in, 200).is_some(), refused, "auth_time {time}, {ban:?}");
+            assert_eq!(
+                decided(std::slice::from_ref(&ban), &by_sign_in, 200).is_some(),
+                refused,
+                "auth_time {time}, {ban:?}"
+            );
             let issued = Ban { by_sign_in: false, ..ban.clone() };
             let by_issue = Pass { signed_in: 50, issued: time, ..PASS };
             assert_eq!(decided(&[issued], &by_issue, 200).is_some(), refused, "iat {time}, {ban:?}");
