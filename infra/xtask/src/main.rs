@@ -52,7 +52,7 @@ enum Task {
     Openapi,
     /// Runs all tests against the local stack
     Test(Rest),
-    /// Measures which lines of the domain its own tests reach, and names the others
+    /// Measures which lines of the domain the tests reach without a stack, and names the others
     Coverage,
     /// Plants bugs in the safety core, one at a time, and names those that no test of the domain notices
     Mutants(Rest),
