@@ -369,7 +369,7 @@ async fn calls_of_an_emergency(users: usize) -> u64 {
     let direct = real(&store, &redis).await;
     staff(&direct, "co", users).await;
     let (endpoint, calls) = tests::proxy::start(&store.endpoint, None).await;
-    let counted = Store { endpoint };
+    let counted = store.behind(endpoint);
     let fleet = real(&counted, &redis).await;
     fleet.desk().request(&admin(), &Origin::default()).await.unwrap();
     let key = digits(&fleet);

@@ -67,7 +67,7 @@ async fn mail_3_a_sender_killed_while_it_sends_is_followed_by_one_that_tells_nob
             let user = UserRecord { email: Some(format!("user{number}@example.com")), ..UserRecord::new(id.clone()) };
             dynamo.apply(&Record::upsert(1, Entity::User(user))).await.unwrap();
             let facts = Facts { sessions: 1, ..Facts::default() };
-            dynamo.record_affected(&job.id, 0, Fate::Lost, &Owner::User(id), facts, now).await.unwrap();
+            dynamo.record_affected(&job.id, 0, Fate::Lost, &[(Owner::User(id), facts)], now).await.unwrap();
         }
         let notice = NoticeRef { job_id: job.id.clone(), chunk: 0, after: None };
 

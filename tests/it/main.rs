@@ -31,6 +31,5 @@ mod routes;
 mod selectors;
 mod sessions;
 mod siem;
-mod simulation;
 mod stack;
 mod template;

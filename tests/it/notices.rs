@@ -493,10 +493,8 @@ async fn mail_3_a_part_of_a_table_is_told_page_by_page() {
     let job = group_job(&run);
     fleet.store.create(NewJob::plain(&job)).await.unwrap();
     let facts = Facts { sessions: 1, ..Facts::default() };
-    for number in 0..250 {
-        let owner = Owner::User(user(&run, number));
-        fleet.store.record_affected(&job.id, 3, Fate::Lost, &owner, facts, now()).await.unwrap();
-    }
+    let owners: Vec<_> = (0..250).map(|number| (Owner::User(user(&run, number)), facts)).collect();
+    fleet.store.record_affected(&job.id, 3, Fate::Lost, &owners, now()).await.unwrap();
     let post = post(&fleet);
     let message = NoticeRef { job_id: job.id.clone(), chunk: 3, after: None };
     deliver(&fleet, &fleet.notifier(post.clone()), vec![message]).await;

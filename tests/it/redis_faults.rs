@@ -331,6 +331,20 @@ async fn check_3_a_replica_without_its_primary_says_nothing_or_what_it_has_and_t
     }
 }
 
+#[tokio::test]
+async fn cut_5_a_replica_is_not_believed_though_its_marker_is_right() {
+    let (primary, replica) = (RedisServer::start(), RedisServer::start());
+    replica.follow(&primary).await;
+    let mut scene = Scene::with_replicas(primary, 1).await;
+    scene.end_token("before").await.expect("the replica has it");
+    let marker: Option<String> = replica.say(&["GET", "bl:marker"]).await;
+    assert!(marker.is_some(), "the replica has all that its primary has");
+    // Whoever has become connected to it, as after a failover, would not hear of it if the replica were replaced.
+    scene.fleet.cache = denylist_at(replica.url(), Arc::new(SystemClock), 1, BUDGET).await;
+    assert!(scene.decide("before", true).await.is_some(), "DynamoDB is asked");
+    scene.decides_rightly_without_redis().await;
+}
+
 /// One user in the group, one not.
 async fn company(scene: &Scene) -> Job {
     let member = |number: usize| Member {

@@ -39,9 +39,9 @@ const ENDINGS: [Ending; 4] = [Ending::Logout, Ending::LogoutAll, Ending::Revoked
 
 /// The same door, by rail.
 fn by_rail(door: &Door<Memory, Memory>, weather: &Arc<Weather>) -> Router {
-    let store = Arc::new(Rail { inner: door.fleet.store.clone(), weather: weather.clone() });
-    let cache = Arc::new(Rail { inner: door.fleet.cache.clone(), weather: weather.clone() });
-    let issuer = Arc::new(Rail { inner: door.issuer.clone(), weather: weather.clone() });
+    let store = Arc::new(Rail::new(door.fleet.store.clone(), weather.clone()));
+    let cache = Arc::new(Rail::new(door.fleet.cache.clone(), weather.clone()));
+    let issuer = Arc::new(Rail::new(door.issuer.clone(), weather.clone()));
     let clock = door.fleet.clock.clone();
     let inspector = Inspector {
         checker: Checker::new(cache.clone(), store.clone(), clock.clone(), LIMITS),

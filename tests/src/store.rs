@@ -8,16 +8,18 @@ use adapters::dynamodb::Dynamo;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
 };
+use domain::records::Record;
 use domain::settings::Tables;
-use dynoxide::Database;
+use dynoxide::{Database, ImportOptions};
 
 /// A running store.
 pub struct Store {
     /// Its address.
     pub endpoint: String,
+    database: Database,
 }
 
 /// An SDK configuration that leads nowhere, for clients that need one.
@@ -40,6 +42,17 @@ fn keys_only(name: &str, keys: Vec<KeySchemaElement>) -> GlobalSecondaryIndex {
         .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
         .build()
         .unwrap()
+}
+
+/// An attribute as the store has it.
+fn imported((name, value): (String, AttributeValue)) -> (String, dynoxide::AttributeValue) {
+    let value = match value {
+        AttributeValue::S(text) => dynoxide::AttributeValue::S(text),
+        AttributeValue::N(number) => dynoxide::AttributeValue::N(number),
+        AttributeValue::Bool(flag) => dynoxide::AttributeValue::BOOL(flag),
+        other => panic!("records have no {other:?}"),
+    };
+    (name, value)
 }
 
 /// The tables' names, everywhere in the tests' own stores.
@@ -101,17 +114,24 @@ impl Store {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let database = Database::memory().unwrap();
+        let served = database.clone();
         // A thread of its own, so that a test that blocks does not block its store.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                dynoxide::server::serve_on(listener, Database::memory().unwrap()).await;
+                dynoxide::server::serve_on(listener, served).await;
             });
         });
-        let store = Self { endpoint };
+        let store = Self { endpoint, database };
         store.create_tables().await;
         store
+    }
+
+    /// The same store, by way of an address that something in front of it has.
+    pub fn behind(&self, endpoint: String) -> Self {
+        Self { endpoint, database: self.database.clone() }
     }
 
     /// The SDK, pointed at it.
@@ -122,6 +142,22 @@ impl Store {
     /// The ports in it.
     pub async fn dynamo(&self) -> Arc<Dynamo> {
         Arc::new(Dynamo::new(&self.aws().await, tables()))
+    }
+
+    /// Puts records into it past the network, many at once: for the largest companies.
+    pub async fn import(&self, records: impl IntoIterator<Item = Record>) {
+        let dynamo = self.dynamo().await;
+        let mut records = records.into_iter().peekable();
+        while records.peek().is_some() {
+            let batch: Vec<Record> = records.by_ref().take(20_000).collect();
+            let mut tables: HashMap<String, Vec<dynoxide::Item>> = HashMap::new();
+            for (table, item) in dynamo.items_of(&batch).unwrap() {
+                tables.entry(table).or_default().push(item.into_iter().map(imported).collect());
+            }
+            for (table, items) in tables {
+                self.database.import_items(&table, items, ImportOptions::default()).unwrap();
+            }
+        }
     }
 
     async fn create_tables(&self) {

@@ -80,7 +80,8 @@ pub fn mutants(settings: &Settings, args: &[String]) -> Result<()> {
     process::visible(plant.current_dir(&settings.root), "cargo mutants")
 }
 
-/// Measures the release build. Needs no stack: the benchmarks start what they measure.
+/// Measures the release build. Needs no stack: the benchmarks start what they measure. The rounds go to
+/// `.local/bench.json`, unless `--json` names another file.
 pub fn bench(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     tools::prepare(settings, &["stack"])?;
     let mut build = Command::new(&settings.cargo);
@@ -91,6 +92,10 @@ pub fn bench(settings: &Settings, args: &[String]) -> Result<ExitCode> {
     let binaries = settings.target.join("release");
     let mut bench = Command::new(binaries.join("bench"));
     bench.args(args).env("BATCH_LOGOUT_BIN_DIR", &binaries).env("REDIS_SERVER_BIN", tools::redis_server(settings)?);
+    if !args.iter().any(|arg| arg == "--json") {
+        std::fs::create_dir_all(&settings.local).context(settings.local.display())?;
+        bench.arg("--json").arg(settings.local.join("bench.json"));
+    }
     process::visible(&mut bench, "the benchmarks")?;
     Ok(ExitCode::SUCCESS)
 }

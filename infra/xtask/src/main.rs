@@ -7,8 +7,10 @@ mod checks;
 mod deploy;
 mod failure;
 mod fuzz;
+mod planted;
 mod process;
 mod settings;
+mod soak;
 mod stack;
 mod state;
 mod tools;
@@ -48,6 +50,13 @@ enum Task {
     Dlq(Rest),
     /// Builds for release and measures; prints the figures of the README
     Bench(Rest),
+    /// Jobs and checks at a steady load while Redis and workers are killed; then every token is audited
+    Soak(soak::Soak),
+    /// Plants the bugs of tests/planted.json, all or those named, and sees each caught by its test
+    Planted {
+        /// Names of the list
+        names: Vec<String>,
+    },
     /// Writes the OpenAPI document from the handlers' types
     Openapi,
     /// Runs all tests against the local stack
@@ -117,6 +126,8 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
             return stack::ops(settings, "demo", &rest.args);
         }
         Task::Bench(rest) => return checks::bench(settings, &rest.args),
+        Task::Soak(wanted) => return soak::soak(settings, &wanted),
+        Task::Planted { names } => return planted::planted(settings, &names),
         Task::Openapi => return checks::openapi(settings),
         Task::Token(rest) => return on_running_stack(settings, "token", &rest.args),
         Task::Import(rest) => return on_running_stack(settings, "import", &rest.args),

@@ -36,6 +36,28 @@ impl Started {
         start_time(self.pid).is_some_and(|since| since == self.since)
     }
 
+    /// Those of the processes in its group that were started with a variable in their environment.
+    pub fn with_variable(&self, name: &str) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let wanted = |pid: &u32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let named = |pair: &[u8]| pair.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+            fields(*pid).is_some_and(|fields| fields.get(2) == Some(&self.pid.to_string()))
+                && environment.split(|&byte| byte == 0).any(named)
+        };
+        let mut found: Vec<u32> = ids.filter(wanted).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Ends it at once, as a lost host would.
+    pub fn kill(&self) {
+        if self.is_alive() {
+            kill(&self.pid.to_string());
+        }
+    }
+
     /// Ends it and its children: first asks, after five seconds insists.
     pub fn stop(&self) {
         for (signal, patience) in [("TERM", Duration::from_secs(5)), ("KILL", Duration::from_secs(5))] {
@@ -55,13 +77,24 @@ impl Started {
     }
 }
 
+/// What the kernel says of a process after its name: first its state, third its group, twentieth its start time.
+fn fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    Some(stat.get(stat.rfind(')')? + 1..)?.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Ends a process at once. Answers whether it was there.
+pub fn kill(pid: &str) -> bool {
+    let kill = Command::new("sh").args(["-c", "kill -s KILL \"$0\"", pid]).stderr(Stdio::null()).status();
+    kill.is_ok_and(|status| status.success())
+}
+
 /// When a process started, or nothing if there is none (or only its remains).
 fn start_time(pid: u32) -> Option<String> {
     if Path::new("/proc/self/stat").exists() {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may hold anything; state is the first field after it, start time the twentieth.
-        let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect();
-        return (*fields.first()? != "Z").then(|| fields.get(19).map(|&since| since.to_owned())).flatten();
+        let fields = fields(pid)?;
+        return (fields.first()? != "Z").then(|| fields.get(19).cloned()).flatten();
     }
     let listed = Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
     let since = String::from_utf8_lossy(&listed.stdout).trim().to_owned();
@@ -139,7 +172,8 @@ pub fn last_line(log: &Path) -> String {
     line.trim().chars().take(300).collect()
 }
 
-fn create(log: &Path) -> Result<File> {
+/// Begins a log.
+pub fn create(log: &Path) -> Result<File> {
     if let Some(folder) = log.parent() {
         fs::create_dir_all(folder).context(folder.display())?;
     }

@@ -120,7 +120,8 @@ pub fn summary(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn ops_command(settings: &Settings, command: &str) -> Command {
+/// The operator's tool, on this stack.
+pub fn ops_command(settings: &Settings, command: &str) -> Command {
     let mut ops = Command::new(settings.binaries().join("ops"));
     ops.arg(command).arg("--stack").arg(settings.stack_file()).current_dir(&settings.root);
     ops
@@ -141,13 +142,7 @@ fn start_processes(settings: &Settings, state: &mut State, aws: &Environment, po
         if let Some(silent) = &state.redis {
             silent.stop();
         }
-        let server = tools::redis_server(settings)?;
-        let log = settings.logs().join("redis.log");
-        let redis = process::start(redis(settings, &server, state.redis_port), &log)?;
-        // Known before it answers, so that `down` finds it whatever happens.
-        state.redis = Some(redis.clone());
-        state.save(settings)?;
-        ui::step("start Redis", |_| wait_until(&redis, &log, "Redis", || answers_redis(state.redis_port)))?;
+        start_redis(settings, state)?;
     }
     if !aws_runs {
         let log = settings.logs().join("aws.log");
@@ -157,6 +152,30 @@ fn start_processes(settings: &Settings, state: &mut State, aws: &Environment, po
         ui::step("start the local AWS", |_| wait_until(&aws, &log, "the local AWS", || answers_http(state.aws_port)))?;
     }
     Ok(())
+}
+
+fn start_redis(settings: &Settings, state: &mut State) -> Result<()> {
+    let server = tools::redis_server(settings)?;
+    let log = settings.logs().join("redis.log");
+    let redis = process::start(redis(settings, &server, state.redis_port), &log)?;
+    // Known before it answers, so that `down` finds it whatever happens.
+    state.redis = Some(redis.clone());
+    state.save(settings)?;
+    ui::step("start Redis", |_| wait_until(&redis, &log, "Redis", || answers_redis(state.redis_port)))
+}
+
+/// Loses Redis with everything in it; an empty one comes back after a while.
+pub fn lose_redis(settings: &Settings, away: Duration) -> Result<()> {
+    let _lock = state::lock(settings)?;
+    let mut state = State::load(settings);
+    state.redis.iter().for_each(Started::kill);
+    sleep(away);
+    start_redis(settings, &mut state)
+}
+
+/// The functions' processes on this stack.
+pub fn workers(settings: &Settings) -> Vec<u32> {
+    State::load(settings).aws.map(|aws| aws.with_variable("AWS_LAMBDA_FUNCTION_NAME")).unwrap_or_default()
 }
 
 /// Refuses, before anything takes time, ports that cannot be had.

@@ -10,8 +10,13 @@ use crate::ids::{ClientId, JobId, SessionId, UserId};
 use crate::time::Epoch;
 use crate::token::TokenKind;
 
-/// Seconds a verifier's clock may be behind or ahead (`[CHECK-1]`: at most 60). Denylist entries live that much longer.
+/// Seconds that a verifier goes on taking a token after its `exp`, as its issuer's clock may be behind (`[CHECK-1]`: at most
+/// 60).
 pub const LEEWAY_SECONDS: i64 = 60;
+
+/// Seconds that denylist entries outlive the last token they can hit (`[CUT-5]`): a verifier's leeway, and as much again
+/// because its clock may be behind that of whoever forgets the entry.
+pub const KEPT_SECONDS: i64 = 2 * LEEWAY_SECONDS;
 
 /// What a cutoff applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

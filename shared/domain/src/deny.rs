@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cutoff::{Basis, Cutoff, Kinds, LEEWAY_SECONDS, Scope, Spares};
+use crate::cutoff::{Basis, Cutoff, KEPT_SECONDS, Kinds, Scope, Spares};
 use crate::decision::Limits;
 use crate::guard;
 use crate::ids::{JobId, TokenId};
@@ -28,7 +28,7 @@ pub struct Denier {
 impl Denier {
     /// Denies tokens by their ids until they have expired, given when that is.
     pub async fn tokens(&self, tokens: impl IntoIterator<Item = (TokenId, Epoch)>) -> PortResult<()> {
-        let until = |(id, expires_at): (TokenId, Epoch)| (id, expires_at.plus(LEEWAY_SECONDS));
+        let until = |(id, expires_at): (TokenId, Epoch)| (id, expires_at.plus(KEPT_SECONDS));
         let denied: Vec<_> = tokens.into_iter().map(until).collect();
         if denied.is_empty() {
             return Ok(());
@@ -48,7 +48,7 @@ impl Denier {
             spares: Spares::default(),
             at,
             job: by.clone(),
-            retires_at: at.plus(self.limits.max_sign_in_age).plus(LEEWAY_SECONDS),
+            retires_at: at.plus(self.limits.max_sign_in_age).plus(KEPT_SECONDS),
         };
         let cutoffs: Vec<Cutoff> = scopes.into_iter().map(cutoff).collect();
         self.denylist.put_cutoffs(&cutoffs).await?;

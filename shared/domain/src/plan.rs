@@ -25,7 +25,7 @@ use crate::selector::{People, Reach, Selector, Source};
 /// Chunks frozen by one transaction (DynamoDB takes 100 actions and 4 MB).
 const CHUNKS_AT_ONCE: usize = 24;
 /// Chunks read at a time when they are projected again or sent out.
-pub(crate) const CHUNKS_PER_PAGE: usize = 50;
+pub(crate) const CHUNKS_PER_PAGE: usize = 100;
 /// Rows that one part of the whole table should hold, roughly.
 const ROWS_PER_PART: u64 = 20_000;
 /// At least two, so that parts are tried everywhere; at most what 50 workers do in twenty turns.
@@ -210,11 +210,8 @@ where
 {
     let refer = |number, first_user| ChunkRef { job_id: job.id.clone(), number, first_user };
     if !matches!(Selector::of(job).source(), Source::People(_)) {
-        let numbers: Vec<u32> = (0..job.plan.chunks).collect();
-        for page in numbers.chunks(CHUNKS_PER_PAGE) {
-            each(page.iter().map(|number| refer(*number, None)).collect()).await?;
-        }
-        return Ok(());
+        // At most PARTS of them, and nothing is read for them.
+        return each((0..job.plan.chunks).map(|number| refer(number, None)).collect()).await;
     }
     let mut after: Option<UserId> = None;
     loop {

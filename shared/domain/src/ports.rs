@@ -205,14 +205,13 @@ pub trait JobStore: Send + Sync {
     async fn mark_emitted(&self, id: &JobId) -> PortResult<()>;
     /// Notes that the job's messages were sent again.
     async fn mark_redriven(&self, id: &JobId, at: DateTime<Utc>) -> PortResult<()>;
-    /// Notes what became of an owner's holdings in a chunk; numbers only grow.
+    /// Notes what became of owners' holdings in a chunk; each owner's numbers only grow.
     async fn record_affected(
         &self,
         id: &JobId,
         chunk: u32,
         fate: Fate,
-        owner: &Owner,
-        facts: Facts,
+        owners: &[(Owner, Facts)],
         at: DateTime<Utc>,
     ) -> PortResult<()>;
     /// What was noted of a chunk's owners so far.

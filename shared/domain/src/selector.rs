@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
 use crate::conditions::{Conditions, Filter};
-use crate::cutoff::{Basis, Cutoff, Kinds, LEEWAY_SECONDS, Scope, Spares};
+use crate::cutoff::{Basis, Cutoff, KEPT_SECONDS, Kinds, Scope, Spares};
 use crate::ids::{ClientId, GroupId, JobId, UserId};
 use crate::job::{Facts, Job};
 use crate::time::Epoch;
@@ -217,9 +217,9 @@ impl Selector {
         self.clients.iter().cloned().map(Scope::Client).map(cutoff).collect()
     }
 
-    /// When no token it can cover is valid any more, leeway included.
+    /// When no token it can cover is valid any more, whatever a verifier's clock says.
     pub fn retires_at(&self, max_sign_in_age: i64) -> Epoch {
-        self.until.plus(max_sign_in_age).plus(LEEWAY_SECONDS)
+        self.until.plus(max_sign_in_age).plus(KEPT_SECONDS)
     }
 
     /// Whether a token is in scope, leaving aside whether it is alive and whose it is.

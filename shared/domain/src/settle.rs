@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, try_join};
 use serde::{Deserialize, Serialize};
 
 use crate::close::{self, Closed};
-use crate::cutoff::LEEWAY_SECONDS;
+use crate::cutoff::KEPT_SECONDS;
 use crate::error::{PortError, WorkError};
 use crate::guard;
 use crate::ids::{TokenId, UserId};
@@ -25,10 +26,12 @@ use crate::ports::{
 use crate::selector::{Reach, Selector, Source, is_spared};
 use crate::source::IdSource;
 use crate::time::{Clock, Epoch};
-use crate::token::{Holdings, Owner, Revoked, RevokedBy, TokenKind};
+use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenKind, TokenRow};
 
-/// Owners of one page that are worked on at the same time.
+/// Owners of one page that are read at the same time.
 const OWNERS_AT_ONCE: usize = 16;
+/// Rows of one page that are written at the same time, whosever they are.
+const ROWS_AT_ONCE: usize = 32;
 /// How often a commit that lost a race is tried again before the message is left to the queue.
 const COMMIT_TRIES: usize = 8;
 
@@ -126,6 +129,12 @@ struct Work<'a> {
     at: Try,
 }
 
+/// A row to be ended.
+enum Row<'a> {
+    Token(&'a TokenRow),
+    Session(&'a SessionRow),
+}
+
 impl Settler {
     /// Settles a chunk, or as much of it as can be done before `deadline`. With the last try it is given up. Says
     /// whether that ended the job.
@@ -174,7 +183,7 @@ impl Settler {
                 None => ChunkOutcome::Done,
             };
             let (statistics, left) = self.recorded(job, chunk.number).await?;
-            self.commit(job, chunk.number, ChunkResult { outcome, statistics, left }).await?;
+            self.commit(job, chunk.number, before, ChunkResult { outcome, statistics, left }).await?;
             statistics
         };
         // Mail comes after everything else, and nothing waits for it.
@@ -276,11 +285,20 @@ impl Settler {
         if mode == Mode::End && work.selector.reach() == Reach::PerToken {
             self.deny_page(work, &mut page).await?;
         }
-        stream::iter(page)
-            .map(|(owner, holdings)| self.settle_owner(work, mode, owner, holdings))
-            .buffer_unordered(OWNERS_AT_ONCE)
-            .try_for_each(|()| async { Ok(()) })
-            .await
+        if mode == Mode::End {
+            return self.end_page(work, page).await;
+        }
+        let counted = |(owner, holdings): &(Owner, Holdings)| {
+            let covered = work.selector.covered(holdings);
+            let lost = if mode == Mode::Count { covered.facts() } else { covered.lost() };
+            ((owner.clone(), lost), (owner.clone(), covered.left()))
+        };
+        let (lost, left) = page.iter().map(counted).unzip();
+        self.record(work, Fate::Lost, lost).await?;
+        if mode == Mode::Leave {
+            self.record(work, Fate::Left, left).await?;
+        }
+        Ok(())
     }
 
     /// Puts what no cutoff can say on the denylist, token by token, before any row says revoked. A refresh under way writes
@@ -313,7 +331,7 @@ impl Settler {
     }
 
     async fn deny_tokens(&self, tokens: impl Iterator<Item = (TokenId, Epoch)>) -> PortResult<()> {
-        let tokens: Vec<_> = tokens.map(|(id, expires_at)| (id, expires_at.plus(LEEWAY_SECONDS))).collect();
+        let tokens: Vec<_> = tokens.map(|(id, expires_at)| (id, expires_at.plus(KEPT_SECONDS))).collect();
         self.denylist.put_tokens(&tokens).await?;
         if let Err(error) = self.cache.put_tokens(&tokens).await {
             guard::distrust(self.denylist.as_ref(), self.cache.as_ref(), self.ids.as_ref()).await?;
@@ -322,51 +340,76 @@ impl Settler {
         Ok(())
     }
 
-    async fn settle_owner(&self, work: &Work<'_>, mode: Mode, owner: Owner, holdings: Holdings) -> PortResult<()> {
-        let covered = work.selector.covered(&holdings);
-        match mode {
-            Mode::Count => return self.record(work, Fate::Lost, &owner, covered.facts()).await,
-            Mode::Leave => {
-                self.record(work, Fate::Lost, &owner, covered.lost()).await?;
-                return self.record(work, Fate::Left, &owner, covered.left()).await;
-            }
-            Mode::Recount => return self.record(work, Fate::Lost, &owner, covered.lost()).await,
-            Mode::End => {}
-        }
-        let mut facts = Facts::default();
+    /// Ends all rows of a page, whosever they are, and notes what their owners lost. If that stops half-way, what has
+    /// been ended until then is noted.
+    async fn end_page(&self, work: &Work<'_>, page: Vec<(Owner, Holdings)>) -> PortResult<()> {
         let revoked = Revoked { at: self.clock.now().into(), by: RevokedBy::Job(work.job.id.clone()) };
-        for token in &covered.tokens {
-            let by = match &token.revoked {
-                Some(before) => Some(before.by.clone()),
-                None => self.tokens.revoke(&owner, &token.id, &revoked).await?,
-            };
-            if by.as_ref() == Some(&revoked.by) {
-                match token.kind {
-                    TokenKind::Access => facts.access_tokens += 1,
-                    TokenKind::Refresh => facts.refresh_tokens += 1,
+        let mut rows = Vec::new();
+        for (number, (_, holdings)) in page.iter().enumerate() {
+            let covered = work.selector.covered(holdings);
+            rows.extend(covered.tokens.into_iter().map(|token| (number, Row::Token(token))));
+            rows.extend(covered.sessions.into_iter().map(|session| (number, Row::Session(session))));
+        }
+        let mut lost = vec![Facts::default(); page.len()];
+        let ends = rows.into_iter().map(|(number, row)| {
+            let ended = self.end_row(row, &revoked);
+            async move { PortResult::Ok((number, ended.await?)) }.boxed()
+        });
+        let mut ended = stream::iter(ends).buffer_unordered(ROWS_AT_ONCE);
+        let mut failed = None;
+        while let Some(row) = ended.next().await {
+            match row {
+                Ok((number, facts)) => lost[number] += facts,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
                 }
             }
         }
-        for session in &covered.sessions {
-            if session.ended_by.is_some() || self.tokens.end_session(&session.user, &session.id, &revoked).await? {
-                facts.sessions += 1;
-            }
-        }
-        self.record(work, Fate::Lost, &owner, facts).await
+        drop(ended);
+        let lost = page.into_iter().map(|(owner, _)| owner).zip(lost).collect();
+        self.record(work, Fate::Lost, lost).await?;
+        failed.map_or(Ok(()), Err)
     }
 
-    async fn record(&self, work: &Work<'_>, fate: Fate, owner: &Owner, facts: Facts) -> PortResult<()> {
-        if facts.is_nothing() {
+    /// Ends a row, unless that has been done, and says what its owner lost by this job.
+    async fn end_row(&self, row: Row<'_>, revoked: &Revoked) -> PortResult<Facts> {
+        let mut facts = Facts::default();
+        match row {
+            Row::Token(token) => {
+                let by = match &token.revoked {
+                    Some(before) => Some(before.by.clone()),
+                    None => self.tokens.revoke(&token.owner, &token.id, revoked).await?,
+                };
+                let ours = u64::from(by.as_ref() == Some(&revoked.by));
+                match token.kind {
+                    TokenKind::Access => facts.access_tokens = ours,
+                    TokenKind::Refresh => facts.refresh_tokens = ours,
+                }
+            }
+            Row::Session(session) => {
+                let ours =
+                    session.ended_by.is_some() || self.tokens.end_session(&session.user, &session.id, revoked).await?;
+                facts.sessions = u64::from(ours);
+            }
+        }
+        Ok(facts)
+    }
+
+    async fn record(&self, work: &Work<'_>, fate: Fate, mut owners: Vec<(Owner, Facts)>) -> PortResult<()> {
+        owners.retain(|(_, facts)| !facts.is_nothing());
+        if owners.is_empty() {
             return Ok(());
         }
-        self.jobs.record_affected(&work.job.id, work.number, fate, owner, facts, self.clock.now()).await
+        self.jobs.record_affected(&work.job.id, work.number, fate, &owners, self.clock.now()).await
     }
 
     /// The sums over the chunk's owners: lost and left. Taken from what is stored, so that two workers who each ended
     /// a part of a chunk arrive at the whole.
     async fn recorded(&self, job: &Job, chunk: u32) -> PortResult<(Statistics, Statistics)> {
         let sum = |owners: &HashMap<Owner, Facts>| owners.iter().map(|(owner, facts)| (owner, *facts)).collect();
-        let lost = self.jobs.affected(&job.id, chunk, Fate::Lost).await?;
+        let (lost, left) =
+            try_join!(self.jobs.affected(&job.id, chunk, Fate::Lost), self.jobs.affected(&job.id, chunk, Fate::Left))?;
         let statistics = if job.dry_run {
             let admins = self.jobs.frozen_people(&job.id, Frozen::Admins).await?;
             let mut statistics = Statistics::default();
@@ -377,18 +420,24 @@ impl Settler {
         } else {
             sum(&lost)
         };
-        let left = self.jobs.affected(&job.id, chunk, Fate::Left).await?;
         Ok((statistics, sum(&left)))
     }
 
-    /// Replaces the chunk's result by a later view of it. Numbers only grow, and a settled chunk stays settled.
-    async fn commit(&self, job: &Job, chunk: u32, seen: ChunkResult) -> Result<(), WorkError> {
+    /// Replaces the chunk's result, known as `before`, by a later view of it. Numbers only grow, and a settled chunk
+    /// stays settled.
+    async fn commit(
+        &self,
+        job: &Job,
+        chunk: u32,
+        mut before: Option<ChunkResult>,
+        seen: ChunkResult,
+    ) -> Result<(), WorkError> {
         for _ in 0..COMMIT_TRIES {
-            let before = self.jobs.chunk_result(&job.id, chunk).await?;
             let after = before.map_or(seen, |before| later(before, seen));
             if before == Some(after) || self.jobs.commit_chunk(&job.id, chunk, before, after).await? == Step::Taken {
                 return Ok(());
             }
+            before = self.jobs.chunk_result(&job.id, chunk).await?;
         }
         Err(WorkError::Retry(format!("chunk {chunk} of job {} is contended", job.id)))
     }
@@ -397,7 +446,8 @@ impl Settler {
         let (statistics, left) = self.recorded(job, chunk.number).await?;
         let statistics = Statistics { errors: 1, ..statistics };
         let given_up = ChunkResult { outcome: ChunkOutcome::Failed, statistics, left };
-        if let Err(error) = self.commit(job, chunk.number, given_up).await {
+        let before = self.jobs.chunk_result(&job.id, chunk.number).await?;
+        if let Err(error) = self.commit(job, chunk.number, before, given_up).await {
             tracing::error!(job_id = %job.id, chunk = chunk.number, %error, "a chunk could not even be given up");
         }
         close::try_close(self.jobs.as_ref(), self.clock.as_ref(), &job.id).await?;

@@ -1,17 +1,12 @@
 //! One batch logout, end to end: over a thousand users, effective at once, exact to the last row.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
-use adapters::http::Http;
-use adapters::oidc::JwtVerifier;
-use domain::check::Checker;
 use domain::ids::{RawToken, UserId};
 use domain::inspect::Inspector;
 use domain::job::{Facts, Fate};
 use domain::ports::{JobStore as _, TokenStore as _};
-use domain::settings::Issuer;
 use domain::time::{Clock as _, Epoch, SystemClock};
 use domain::token::{Owner, RevokedBy, TokenKind};
 use futures::stream::{self, StreamExt as _};
@@ -21,6 +16,7 @@ use ops::issuer::{self, Mint};
 use ops::stack::Stack;
 use serde_json::json;
 use tests::environment::unique;
+use tests::verifier::verifier;
 
 use super::Caller;
 
@@ -33,29 +29,6 @@ async fn load(stack: &Stack, plan: &Plan) -> Company {
         store.load(batch).await.unwrap();
     }
     company
-}
-
-/// The check of the functions, in this process: the same code, Redis, DynamoDB and issuer.
-async fn inspector(stack: &Stack) -> Inspector {
-    let clock = Arc::new(SystemClock);
-    let issuer = Issuer {
-        issuer: stack.issuer.clone(),
-        jwks_uri: Some(stack.jwks_uri.clone()),
-        audience: None,
-        required_claim: Some(("token_use".to_owned(), "access".to_owned())),
-        session_claim: "origin_jti".to_owned(),
-        client_claim: None,
-        roles_claim: None,
-        hs256_secret: None,
-    };
-    let store = stack.store().await;
-    Inspector {
-        checker: Checker::new(stack.cache().await.unwrap(), store.clone(), clock.clone(), tests::fleet::LIMITS),
-        verifier: Arc::new(JwtVerifier::new(issuer, Http::new(), clock.clone())),
-        lookup: store,
-        authorities: Arc::new([]),
-        clock,
-    }
 }
 
 fn sample(company: &Company, mint: &Mint, leaving: bool) -> Vec<RawToken> {
@@ -108,7 +81,7 @@ async fn a_group_of_over_a_thousand_users_is_logged_out_exactly() {
     let company = load(stack, &plan).await;
     let mint = Mint::open(stack, &admin.web).await.unwrap();
     let (covered, uncovered) = (sample(&company, &mint, true), sample(&company, &mint, false));
-    let inspector = inspector(stack).await;
+    let inspector = verifier(stack).await;
     assert_eq!(accepted(&inspector, &covered[..20]).await, 20, "good before the job");
 
     let member = stack.person("member@example.com").unwrap();

@@ -1,7 +1,6 @@
 //! Time from the request to "every verifier refuses" of an emergency, by number of tokens, and its answer's time
-//! against the smallest job there is.
+//! against the smallest job there is. What varies is how many tokens each of a fixed number of users holds.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use domain::accept::{Accepted, By, Request};
@@ -12,47 +11,29 @@ use domain::emergency::PresentedKey;
 use domain::ids::{GroupId, UserId};
 use domain::job::Priority;
 use domain::ports::RecordStore as _;
-use domain::records::{Entity, GroupRecord, Record, TokenRecord};
-use domain::testing::contract;
-use domain::time::{Clock as _, SystemClock};
+use domain::records::{Entity, GroupRecord, Record};
 
-use super::{Figure, percentile};
-use crate::fleet::{Fleet, RealFleet};
-use crate::redis_server::RedisServer;
-use crate::store::Store;
+use super::figure::Figure;
+use super::job::{Company, Site};
 
-const TOKENS: [u32; 2] = [1_000, 300_000];
-const TOKENS_PER_USER: u32 = 4;
-const ROUNDS: u32 = 21;
+/// Users of each company, and the tokens of each of them.
+const USERS: u32 = 1_000;
+const TOKENS: [u32; 4] = [1, 10, 100, 1_000];
+const ROUNDS: u32 = 15;
 const GROUP: &str = "nobody";
 
-/// A company of so many tokens, with what it runs on.
-struct Company {
-    fleet: RealFleet,
-    _store: Store,
-    _redis: RedisServer,
+/// A company of so many tokens.
+struct Firm {
+    site: Site,
+    tokens: u32,
 }
 
-async fn company(tokens: u32) -> Company {
-    let (store, redis, clock) = (Store::start().await, RedisServer::start(), Arc::new(SystemClock));
-    let dynamo = store.dynamo().await;
-    let now = clock.now();
-    let token = |number: u32| {
-        let user = UserId::parse(format!("00000000-0000-4000-8000-{:012}", number / TOKENS_PER_USER)).unwrap();
-        let token = contract::token(&format!("t{number}"), &user, now.timestamp() - 60, now.timestamp() + 3_600);
-        Record::upsert(1, Entity::Token(TokenRecord { auth_time: Some(token.issued_at), ..token }))
-    };
-    let numbers: Vec<u32> = (0..tokens).collect();
-    for batch in numbers.chunks(5_000) {
-        dynamo.load(&batch.iter().map(|number| token(*number)).collect::<Vec<_>>()).await.unwrap();
-    }
+async fn firm(tokens: u32) -> Firm {
+    let company = Company::of("em", USERS, tokens);
+    let site = Site::with(company).await;
     let group = GroupRecord { id: GroupId::parse(GROUP).unwrap(), name: None, parent_id: None };
-    dynamo.apply(&Record::upsert(1, Entity::Group(group))).await.unwrap();
-    let cache = redis.denylist(clock).await;
-    cache.warm_up().await;
-    let fleet = Fleet::over(dynamo, cache, now);
-    fleet.guard().await.unwrap();
-    Company { fleet, _store: store, _redis: redis }
+    site.fleet.store.apply(&Record::upsert(1, Entity::Group(group))).await.unwrap();
+    Firm { site, tokens: company.all() }
 }
 
 fn request(conditions: Conditions, key: Option<PresentedKey>) -> Request {
@@ -60,10 +41,10 @@ fn request(conditions: Conditions, key: Option<PresentedKey>) -> Request {
     Request { reason, emergency_key: key, ..Request::of(conditions, Priority::Normal) }
 }
 
-impl Company {
+impl Firm {
     /// Milliseconds from the request to the answer, which says that the job is effective if it is to be at once.
     async fn answer(&self, user: &User, conditions: Conditions, key: Option<PresentedKey>) -> f64 {
-        let (desk, acceptor) = (self.fleet.desk(), self.fleet.acceptor());
+        let (desk, acceptor) = (self.site.fleet.desk(), self.site.fleet.acceptor());
         let at_once = key.is_some();
         let begun = Instant::now();
         let answer = acceptor.accept(By::User { user, desk: &desk }, request(conditions, key)).await.unwrap();
@@ -80,8 +61,8 @@ impl Company {
             email: Some("admin@example.com".to_owned()),
             ..User::unknown(UserId::parse(format!("admin-{round}")).unwrap())
         };
-        self.fleet.desk().request(&admin, &Origin::default()).await.unwrap();
-        let text = self.fleet.mailer.sent().pop().unwrap().text;
+        self.site.fleet.desk().request(&admin, &Origin::default()).await.unwrap();
+        let text = self.site.fleet.mailer.sent().pop().unwrap().text;
         let digits = text.split(|c: char| !c.is_ascii_digit()).find(|run| run.len() == 6).unwrap().to_owned();
         let emergency = Conditions::Emergency {
             exclude_admin_sessions: true,
@@ -98,31 +79,33 @@ impl Company {
     }
 }
 
-/// Measures, both companies in turn.
+/// Measures, the companies in turn.
 pub async fn run() -> Vec<Figure> {
-    let companies = [company(TOKENS[0]).await, company(TOKENS[1]).await];
-    let mut samples = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
-    for round in 0..ROUNDS {
-        for (company, (taken, floors)) in companies.iter().zip(&mut samples) {
-            let (millis, floor) = company.round(round).await;
-            taken.push(millis);
-            floors.push(floor);
-        }
+    let mut firms = Vec::new();
+    for tokens in TOKENS {
+        firms.push(firm(tokens).await);
     }
-    let medians = samples.map(|(mut taken, mut floors)| (percentile(&mut taken, 0.5), percentile(&mut floors, 0.5)));
-    let mut figures = vec![Figure {
-        name: format!("emergency: request to \"every verifier refuses\", {} tokens", TOKENS[1]),
-        value: format!("{:.1} ms", medians[1].0),
-        floor: format!("{} tokens: {:.1} ms", TOKENS[0], medians[0].0),
-        ratio: format!("{:.2}", medians[1].0 / medians[0].0),
-    }];
-    for (tokens, (taken, floor)) in TOKENS.iter().zip(medians) {
-        figures.push(Figure {
-            name: format!("emergency: its answer, {tokens} tokens"),
-            value: format!("{taken:.1} ms"),
-            floor: format!("a job of an empty group: {floor:.1} ms"),
-            ratio: format!("{:.2}", taken / floor),
-        });
+    // Of each round and company: the emergency, and the job of nobody.
+    let mut rounds: Vec<Vec<(f64, f64)>> = Vec::new();
+    for round in 0..ROUNDS {
+        let mut of_round = Vec::new();
+        for firm in &firms {
+            of_round.push(firm.round(round).await);
+        }
+        rounds.push(of_round);
+    }
+    let smallest = firms[0].tokens;
+    let mut figures = Vec::new();
+    for (at, firm) in firms.iter().enumerate() {
+        let tokens = firm.tokens;
+        if at > 0 {
+            let name = format!("emergency: request to \"every verifier refuses\", {tokens} tokens of {USERS} users");
+            let pairs = rounds.iter().map(|round| (round[at].0, round[0].0)).collect();
+            figures.push(Figure::measured(name, "ms", format!("{smallest} tokens of as many users"), pairs));
+        }
+        let pairs = rounds.iter().map(|round| round[at]).collect();
+        let name = format!("emergency: its answer, {tokens} tokens");
+        figures.push(Figure::measured(name, "ms", "a job of an empty group", pairs));
     }
     figures
 }

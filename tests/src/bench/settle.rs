@@ -1,82 +1,33 @@
-//! Rows settled per second against a bare loop of the same conditional updates, and the write units they take.
+//! Settling against a bare client that does the same writes and nothing else, and what settling takes per token against
+//! the least it could.
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Instant;
 
-use adapters::dynamodb::Dynamo;
-use aws_sdk_dynamodb::config::interceptors::{
-    BeforeSerializationInterceptorContextMut, FinalizerInterceptorContextRef,
-};
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_dynamodb::error::BoxError;
-use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsInput, TransactWriteItemsOutput};
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput};
-use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
-use aws_sdk_dynamodb::{Client, config};
-use chrono::TimeDelta;
-use domain::conditions::Conditions;
-use domain::ids::{GroupId, TokenId};
-use domain::job::{Job, Status};
-use domain::ports::{JobStore as _, NewJob, TokenStore as _};
-use domain::settle::{Settler, Try};
-use domain::testing::contract;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::ids::{JobId, SessionId, TokenId, UserId};
+use domain::job::{CHUNK_USERS, Facts, Fate, Job, Status};
+use domain::ports::{JobStore as _, TokenStore as _};
 use domain::time::{Clock as _, SystemClock};
 use domain::token::{Owner, Revoked, RevokedBy};
 use futures::stream::{self, StreamExt as _};
 
-use super::Figure;
+use super::figure::{Figure, number};
+use super::job::{CHUNKS_AT_ONCE, Company, Site, plan, settle, settler};
+use super::meter::{Count, Meter};
 use crate::company::{self, Member, Shape, SignIn, group_name, user_name};
-use crate::fleet::Fleet;
-use crate::redis_server::RedisServer;
-use crate::store::{Store, tables};
+use crate::store::Store;
 
 const USERS: usize = 1_000;
-const TOKENS_PER_USER: usize = 4;
-const ROUNDS: usize = 3;
-const AT_ONCE: usize = 16;
+const SIGN_INS: usize = 2;
+const TOKENS_PER_SIGN_IN: usize = 2;
+const ROUNDS: usize = 5;
+/// Writes of the bare client on their way at the same time: as many as the worker's.
+const AT_ONCE: usize = CHUNKS_AT_ONCE * 32;
 
-/// Adds up the write units that DynamoDB says each call took.
-#[derive(Debug, Default, Clone)]
-struct WriteUnits(Arc<Mutex<f64>>);
-
-impl Intercept for WriteUnits {
-    fn name(&self) -> &'static str {
-        "WriteUnits"
-    }
-
-    fn modify_before_serialization(
-        &self,
-        context: &mut BeforeSerializationInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let input = context.input_mut();
-        if let Some(update) = input.downcast_mut::<UpdateItemInput>() {
-            update.return_consumed_capacity = Some(ReturnConsumedCapacity::Total);
-        } else if let Some(transaction) = input.downcast_mut::<TransactWriteItemsInput>() {
-            transaction.return_consumed_capacity = Some(ReturnConsumedCapacity::Total);
-        }
-        Ok(())
-    }
-
-    fn read_after_execution(
-        &self,
-        context: &FinalizerInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let Some(Ok(output)) = context.output_or_error() else { return Ok(()) };
-        let mut units = 0.0;
-        if let Some(update) = output.downcast_ref::<UpdateItemOutput>() {
-            units = update.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or_default();
-        } else if let Some(transaction) = output.downcast_ref::<TransactWriteItemsOutput>() {
-            units = transaction.consumed_capacity().iter().filter_map(ConsumedCapacity::capacity_units).sum();
-        }
-        *self.0.lock().unwrap() += units;
-        Ok(())
-    }
-}
+/// Tokens of a job.
+pub const TOKENS: usize = USERS * SIGN_INS * TOKENS_PER_SIGN_IN;
+const SESSIONS: usize = USERS * SIGN_INS;
 
 fn shape() -> Shape {
     let sign_in = |number: i64| SignIn {
@@ -84,54 +35,124 @@ fn shape() -> Shape {
         in_token: true,
         tokens: vec![(true, 1, 50_000, false), (false, 0, 50_000, false)],
     };
-    let member =
-        |_| Member { groups: [0].into(), role: None, is_admin: false, sign_ins: (0..2).map(sign_in).collect() };
+    let sign_ins: Vec<SignIn> = (0..SIGN_INS).map(|number| sign_in(i64::try_from(number).unwrap())).collect();
+    let member = |_| Member { groups: [0].into(), role: None, is_admin: false, sign_ins: sign_ins.clone() };
     Shape { parents: vec![None], members: (0..USERS).map(member).collect() }
 }
 
-/// Settles one job; says how long that took, and the write units.
-async fn settle(store: &Store, run: &str) -> (f64, f64) {
-    let units = WriteUnits::default();
-    let config = config::Builder::from(&store.aws().await).interceptor(units.clone()).build();
-    let dynamo = Arc::new(Dynamo::with_client(Client::from_conf(config), tables()));
-    let (redis, clock) = (RedisServer::start(), Arc::new(SystemClock));
-    let now = clock.now();
-    let fleet = Fleet::over(dynamo.clone(), redis.denylist(clock.clone()).await, now);
-    fleet.guard().await.unwrap();
-    dynamo.load(&company::records(run, &shape(), now.timestamp())).await.unwrap();
-    let group_id = GroupId::parse(group_name(run, 0)).unwrap();
-    let conditions =
-        Conditions::GroupBased { group_id: group_id.clone(), include_subgroups: false, exclude_admin_users: true };
-    let job = Job { conditions, ..contract::job(run, &group_id, now) };
-    dynamo.create(NewJob::plain(&job)).await.unwrap();
-    let chunks = fleet.plan(&job.id).await;
-    *units.0.lock().unwrap() = 0.0;
-    let settler = Settler { clock: clock.clone(), ..fleet.settler() };
-    let begun = Instant::now();
-    for chunk in &chunks {
-        settler.settle(chunk, Try::First, clock.now() + TimeDelta::minutes(10)).await.unwrap();
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    assert_eq!(dynamo.get(&job.id).await.unwrap().unwrap().status, Status::Completed);
-    let total = *units.0.lock().unwrap();
-    (seconds, total)
+/// What one job took.
+pub struct Run {
+    /// Seconds of settling.
+    pub seconds: f64,
+    /// What the planner asked of the store.
+    pub planned: Count,
+    /// What the workers asked of the store.
+    pub settled: Count,
+    /// The job's chunks.
+    pub chunks: usize,
 }
 
-/// The floor: the same conditional updates of token rows and nothing else.
+/// Settles one job of people with sessions.
+pub async fn one(store: &Store, run: &str) -> Run {
+    let meter = Meter::default();
+    let site = Site::over(store.behind(store.endpoint.clone()), meter.dynamo(store).await).await;
+    let now = SystemClock.now();
+    store.import(company::records(run, &shape(), now.timestamp())).await;
+    let company = Company::of("settle", 0, 0);
+    let group_id = group_name(run, 0).try_into().unwrap();
+    let conditions =
+        domain::conditions::Conditions::GroupBased { group_id, include_subgroups: false, exclude_admin_users: true };
+    let job = Job { conditions, ..company.job(run, now) };
+    meter.take();
+    let chunks = plan(&site.fleet, &job).await;
+    let planned = meter.take();
+    let settler = settler(&site.fleet);
+    let begun = Instant::now();
+    assert_eq!(settle(&settler, &chunks).await, 0, "nothing fails here");
+    let seconds = begun.elapsed().as_secs_f64();
+    let done = site.fleet.job(&job.id).await;
+    assert_eq!(done.status, Status::Completed);
+    let ended = site.fleet.store.tally(&job.id).await.unwrap().statistics;
+    assert_eq!((ended.tokens(), ended.sessions_terminated), (TOKENS as u64, SESSIONS as u64));
+    Run { seconds, planned, settled: meter.take(), chunks: chunks.len() }
+}
+
+enum Write {
+    Token(UserId, TokenId),
+    Session(UserId, SessionId),
+    Affected(u32, Vec<(Owner, Facts)>),
+}
+
+/// The floor: the same conditional updates of tokens and sessions, and the same notes of whom they belonged to, by a
+/// client that knows beforehand what there is to end. Seconds.
 async fn bare(store: &Store, run: &str) -> f64 {
     let dynamo = store.dynamo().await;
     let now = SystemClock.now();
-    dynamo.load(&company::records(run, &shape(), now.timestamp())).await.unwrap();
+    store.import(company::records(run, &shape(), now.timestamp())).await;
     let revoked = Revoked { at: now.into(), by: RevokedBy::parse("bare").unwrap() };
-    let rows = (0..USERS).flat_map(|user| (0..TOKENS_PER_USER).map(move |token| (user, token)));
+    let mut writes = Vec::new();
+    for user in 0..USERS {
+        let id = user_name(run, user);
+        for sign_in in 0..SIGN_INS {
+            let token = |token| TokenId::parse(format!("{run}-t{user}-{sign_in}-{token}")).unwrap();
+            writes.extend((0..TOKENS_PER_SIGN_IN).map(|number| Write::Token(id.clone(), token(number))));
+            let session = SessionId::parse(format!("{run}-s{user}-{sign_in}")).unwrap();
+            writes.push(Write::Session(id.clone(), session));
+        }
+        if (user + 1) % CHUNK_USERS == 0 {
+            let facts = Facts { access_tokens: 2, refresh_tokens: 2, sessions: 2 };
+            let owners = (user + 1 - CHUNK_USERS..=user).map(|user| (Owner::User(user_name(run, user)), facts));
+            writes.push(Write::Affected(u32::try_from(user / CHUNK_USERS).unwrap(), owners.collect()));
+        }
+    }
+    let job = JobId::parse(run).unwrap();
     let begun = Instant::now();
-    stream::iter(rows)
-        .for_each_concurrent(AT_ONCE, |(user, token)| {
-            let (dynamo, revoked) = (dynamo.clone(), revoked.clone());
-            let id = TokenId::parse(format!("{run}-t{user}-{}-{}", token / 2, token % 2)).unwrap();
+    stream::iter(writes)
+        .for_each_concurrent(AT_ONCE, |write| {
+            let (dynamo, revoked, job) = (dynamo.clone(), revoked.clone(), job.clone());
             async move {
-                let owner = Owner::User(user_name(run, user));
-                assert_eq!(dynamo.revoke(&owner, &id, &revoked).await.unwrap(), Some(revoked.by.clone()));
+                match write {
+                    Write::Token(user, id) => {
+                        let by = dynamo.revoke(&Owner::User(user), &id, &revoked).await.unwrap();
+                        assert_eq!(by, Some(revoked.by.clone()));
+                    }
+                    Write::Session(user, id) => assert!(dynamo.end_session(&user, &id, &revoked).await.unwrap()),
+                    Write::Affected(chunk, owners) => {
+                        dynamo.record_affected(&job, chunk, Fate::Lost, &owners, now).await.unwrap();
+                    }
+                }
+            }
+        })
+        .await;
+    begun.elapsed().as_secs_f64()
+}
+
+/// The second floor: a bare loop over the token rows alone, by the SDK's own client. Seconds.
+async fn tokens_alone(store: &Store, run: &str) -> f64 {
+    let client = Client::new(&store.aws().await);
+    let now = SystemClock.now();
+    store.import(company::records(run, &shape(), now.timestamp())).await;
+    let tokens: Vec<(String, String)> = (0..TOKENS)
+        .map(|number| {
+            let (user, token) = (number / (SIGN_INS * TOKENS_PER_SIGN_IN), number % (SIGN_INS * TOKENS_PER_SIGN_IN));
+            let id = format!("T#{run}-t{user}-{}-{}", token / TOKENS_PER_SIGN_IN, token % TOKENS_PER_SIGN_IN);
+            (format!("U#{}", user_name(run, user)), id)
+        })
+        .collect();
+    let begun = Instant::now();
+    stream::iter(tokens)
+        .for_each_concurrent(AT_ONCE, |(owner, item)| {
+            let update = client
+                .update_item()
+                .table_name("tokens")
+                .key("owner", AttributeValue::S(owner))
+                .key("item", AttributeValue::S(item))
+                .update_expression("SET revoked_at = :at, revoked_by = :by")
+                .condition_expression("attribute_exists(kind) AND attribute_not_exists(revoked_at)")
+                .expression_attribute_values(":at", AttributeValue::N("1".to_owned()))
+                .expression_attribute_values(":by", AttributeValue::S("bare".to_owned()));
+            async move {
+                update.send().await.unwrap();
             }
         })
         .await;
@@ -141,43 +162,59 @@ async fn bare(store: &Store, run: &str) -> f64 {
 /// Measures.
 pub async fn run() -> Vec<Figure> {
     let store = Store::start().await;
-    let (mut settled, mut floor, mut units) = (Vec::new(), Vec::new(), 0.0);
+    let (mut rounds, mut alone, mut last) = (Vec::new(), Vec::new(), None);
     for round in 0..ROUNDS {
-        floor.push(bare(&store, &format!("bare{round}")).await);
-        let (seconds, total) = settle(&store, &format!("settle{round}")).await;
-        settled.push(seconds);
-        units = total;
+        let floor = bare(&store, &format!("bare{round}")).await;
+        let run = one(&store, &format!("settle{round}")).await;
+        let tokens = tokens_alone(&store, &format!("alone{round}")).await;
+        let rate = |seconds| number(TOKENS) / seconds;
+        rounds.push((rate(run.seconds), rate(floor)));
+        alone.push((rate(run.seconds), rate(tokens)));
+        last = Some(run);
     }
-    let (settled, floor) = (super::percentile(&mut settled, 0.5), super::percentile(&mut floor, 0.5));
-    #[allow(clippy::cast_precision_loss, reason = "a few thousand rows")]
-    let tokens = (USERS * TOKENS_PER_USER) as f64;
-    #[allow(clippy::cast_precision_loss, reason = "a few thousand rows")]
-    let sessions = (USERS * 2) as f64;
+    let run = last.unwrap();
+    let tokens = number(TOKENS);
+    let rows = tokens + number(SESSIONS);
     vec![
-        Figure {
-            name: "token rows settled per second (with their sessions, affected users and counts)".to_owned(),
-            value: format!("{:.0}", tokens / settled),
-            floor: format!("bare conditional updates of the token rows: {:.0}", tokens / floor),
-            ratio: format!("{:.2}", floor / settled),
-        },
-        Figure {
-            name: "the same, all rows counted: tokens, sessions, affected users".to_owned(),
-            #[allow(clippy::cast_precision_loss, reason = "a few thousand rows")]
-            value: format!("{:.0}", (tokens + sessions + USERS as f64) / settled),
-            floor: format!("{:.0}", tokens / floor),
-            #[allow(clippy::cast_precision_loss, reason = "a few thousand rows")]
-            ratio: format!("{:.2}", (tokens + sessions + USERS as f64) / tokens * floor / settled),
-        },
-        Figure {
-            name: "write units per token, all of settling".to_owned(),
-            value: format!("{:.2}", units / tokens),
-            #[allow(clippy::cast_precision_loss, reason = "a few thousand rows")]
-            floor: format!(
-                "1 per token, session and affected user: {:.2}",
-                (tokens + sessions + USERS as f64) / tokens
-            ),
-            #[allow(clippy::cast_precision_loss, reason = "a few thousand rows")]
-            ratio: format!("{:.2}", units / (tokens + sessions + USERS as f64)),
-        },
+        Figure::measured(
+            "token rows settled per second, with their sessions, affected users and counts",
+            "/s",
+            "bare client, the same conditional updates of tokens and sessions, the same notes of affected users",
+            rounds,
+        ),
+        Figure::measured(
+            "the same",
+            "/s",
+            "bare client, conditional updates of the token rows alone (4 of 6 rows)",
+            alone,
+        ),
+        Figure::counted(
+            "write units per revoked token or ended session, all of settling",
+            "WU",
+            run.settled.written / rows,
+            "a row's own update",
+            1.0,
+        ),
+        Figure::counted(
+            "write units per revoked token, a session for every two tokens",
+            "WU",
+            run.settled.written / tokens,
+            "a token's and half a session's update",
+            rows / tokens,
+        ),
+        Figure::counted(
+            "requests to DynamoDB per revoked token, all of settling",
+            "",
+            number(run.settled.sent()) / tokens,
+            "an update of each row, a query of each user",
+            (rows + number(USERS)) / tokens,
+        ),
+        Figure::counted(
+            "read units per revoked token, all of settling",
+            "RU",
+            run.settled.read / tokens,
+            "a query of each user",
+            number(USERS) / tokens,
+        ),
     ]
 }

@@ -10,13 +10,13 @@ use domain::testing::{Habits, contract};
 use domain::time::{Clock as _, Epoch, SystemClock};
 use domain::token::{Owner, RevokedBy, TokenKind, TokenRow};
 
-use super::{Figure, percentile};
+use super::figure::Figure;
 use crate::door::{CLIENT, Door};
 use crate::fleet::{Fleet, RealFleet};
 use crate::redis_server::RedisServer;
 use crate::store::Store;
 
-const USERS: usize = 15;
+const USERS: usize = 9;
 
 async fn user_with(fleet: &RealFleet, name: String, tokens: usize, now: Epoch) -> UserId {
     let user = UserId::parse(name).unwrap();
@@ -69,26 +69,19 @@ pub async fn run() -> Vec<Figure> {
     fleet.guard().await.unwrap();
     let door = Door::over(fleet, Habits::default());
     let now = Epoch::from(now);
-    let [mut few, mut many] = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+    let (mut effective, mut answered) = (Vec::new(), Vec::new());
     for number in 0..USERS {
-        for (tokens, times) in [(10, &mut few), (1_000, &mut many)] {
+        let mut times = Vec::new();
+        for tokens in [10, 1_000] {
             let user = user_with(&door.fleet, format!("u{number}-{tokens}"), tokens, now).await;
-            let (effective, answered) = one(&door, user, now).await;
-            times.0.push(effective);
-            times.1.push(answered);
+            times.push(one(&door, user, now).await);
         }
+        let (few, many) = (times[0], times[1]);
+        effective.push((many.0, few.0));
+        answered.push((many.1, few.1));
     }
-    let figure = |name: &str, few: &mut [f64], many: &mut [f64]| {
-        let (few, many) = (percentile(few, 0.5), percentile(many, 0.5));
-        Figure {
-            name: format!("sign-out everywhere, 1,000 tokens: {name}"),
-            value: format!("{many:.1} ms"),
-            floor: format!("10 tokens: {few:.1} ms"),
-            ratio: format!("{:.2}", many / few),
-        }
+    let figure = |name: &str, rounds| {
+        Figure::measured(format!("sign-out everywhere, 1,000 tokens: {name}"), "ms", "10 tokens", rounds)
     };
-    vec![
-        figure("until every verifier refuses", &mut few.0, &mut many.0),
-        figure("until the answer, all rows settled", &mut few.1, &mut many.1),
-    ]
+    vec![figure("until every verifier refuses", effective), figure("until the answer, all rows settled", answered)]
 }

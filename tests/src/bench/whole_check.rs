@@ -1,4 +1,5 @@
-//! The whole check of a JWT, denylist and signature with the key at hand, against one bare Redis round trip.
+//! The whole check of a JWT, denylist and signature with the key at hand, against one bare Redis round trip and against
+//! the signature alone.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,12 +13,14 @@ use domain::time::{Clock as _, Epoch, SystemClock};
 use futures::stream::{self, StreamExt as _};
 use redis::aio::ConnectionManager;
 
-use super::{Figure, percentile};
+use super::check::{Samples, micros, percentiles};
+use super::figure::{Figure, number};
 use crate::fleet::LIMITS;
 use crate::mint::Mint;
 use crate::redis_server::RedisServer;
 
-const CHECKS: usize = 10_000;
+const ROUNDS: usize = 10;
+const CHECKS: usize = 1_000;
 const AT_ONCE: usize = 64;
 
 struct Setup {
@@ -66,57 +69,49 @@ impl Setup {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a count")]
-fn per_second(begun: Instant) -> f64 {
-    CHECKS as f64 / begun.elapsed().as_secs_f64()
+/// How often a second some work can be done, many at a time.
+async fn per_second<F: Future<Output = ()>>(work: impl Fn() -> F) -> f64 {
+    let begun = Instant::now();
+    stream::iter(0..CHECKS).for_each_concurrent(AT_ONCE, |_| work()).await;
+    number(CHECKS) / begun.elapsed().as_secs_f64()
 }
 
-/// One thread does it all, so that a second is a second of one core.
-fn on_one_core() -> (Setup, [f64; 3]) {
+/// One thread does it all, so that a second is a second of one core. Of each round: checks, bare calls, signatures.
+fn on_one_core() -> Vec<[f64; 3]> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let setup = set_up().await;
         setup.check().await;
-        let begun = Instant::now();
-        stream::iter(0..CHECKS).for_each_concurrent(AT_ONCE, |_| setup.check()).await;
-        let checks = per_second(begun);
-        let begun = Instant::now();
-        stream::iter(0..CHECKS).for_each_concurrent(AT_ONCE, |_| setup.get()).await;
-        let gets = per_second(begun);
-        let begun = Instant::now();
-        stream::iter(0..CHECKS).for_each_concurrent(AT_ONCE, |_| setup.verify()).await;
-        (setup, [checks, gets, per_second(begun)])
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let checks = per_second(|| setup.check()).await;
+            let gets = per_second(|| setup.get()).await;
+            rounds.push([checks, gets, per_second(|| setup.verify()).await]);
+        }
+        rounds
     })
 }
 
-/// Measures, one check and one bare call in turn, and then many at once.
+/// Measures, one check, one bare call and one signature in turn, and then many at once.
 pub async fn run() -> Vec<Figure> {
     let setup = set_up().await;
-    let (mut checks, mut floors) = (Vec::with_capacity(CHECKS), Vec::with_capacity(CHECKS));
-    for _ in 0..CHECKS {
-        let begun = Instant::now();
-        setup.get().await;
-        floors.push(begun.elapsed().as_secs_f64() * 1e6);
-        let begun = Instant::now();
-        setup.check().await;
-        checks.push(begun.elapsed().as_secs_f64() * 1e6);
-    }
-    let latencies = [("p50", 0.5), ("p99", 0.99)].map(|(name, share)| {
-        let (check, floor) = (percentile(&mut checks, share), percentile(&mut floors, share));
-        Figure {
-            name: format!("whole check of a JWT, {name}: denylist and RS256 signature"),
-            value: format!("{check:.0} µs"),
-            floor: format!("one bare GET: {floor:.0} µs"),
-            ratio: format!("{:.2}", check / floor),
+    let (mut by_get, mut by_signature) = (vec![Samples::default(); ROUNDS], vec![Samples::default(); ROUNDS]);
+    for (get, signature) in by_get.iter_mut().zip(&mut by_signature) {
+        for _ in 0..CHECKS {
+            get.1.push(micros(setup.get()).await);
+            let check = micros(setup.check()).await;
+            get.0.push(check);
+            signature.0.push(check);
+            signature.1.push(micros(setup.verify()).await);
         }
-    });
-    let throughput = tokio::task::spawn_blocking(on_one_core).await.unwrap().1;
-    let [check, get, verify] = throughput;
-    let rates = [("bare GETs", get), ("signatures alone", verify)].map(|(peer, rate)| Figure {
-        name: format!("whole checks per second on one core, {AT_ONCE} at a time"),
-        value: format!("{check:.0}"),
-        floor: format!("{peer}: {rate:.0}"),
-        ratio: format!("{:.2}", check / rate),
-    });
-    latencies.into_iter().chain(rates).collect()
+    }
+    let name = "whole check of a JWT: denylist and RS256 signature";
+    let mut figures = percentiles(name, "one bare GET", by_get);
+    figures.extend(percentiles(name, "the signature alone", by_signature));
+    let rounds = tokio::task::spawn_blocking(on_one_core).await.unwrap();
+    figures.extend([("bare GETs", 1), ("signatures alone", 2)].map(|(peer, at)| {
+        let name = format!("whole checks per second on one core, {AT_ONCE} at a time");
+        Figure::measured(name, "/s", peer, rounds.iter().map(|round| (round[0], round[at])).collect())
+    }));
+    figures
 }

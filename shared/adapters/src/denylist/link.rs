@@ -90,6 +90,13 @@ impl Line {
         name.lasting.then(|| Arc::clone(&name.id))
     }
 
+    /// Asks the server for its name, and leaves it if it is a replica: one may be behind without end, and once it is
+    /// replaced no write waits for it.
+    pub async fn primary(&self) -> RedisResult<Arc<str>> {
+        self.server().await?;
+        self.known_server().ok_or_else(|| (ErrorKind::Io, "the connection leads to a replica").into())
+    }
+
     /// Asks the server for its name.
     pub async fn server(&self) -> RedisResult<Arc<str>> {
         let name = name_of(&mut self.connection()).await?;

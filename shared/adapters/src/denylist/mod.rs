@@ -188,11 +188,11 @@ impl RedisDenylist {
         self.link.call(WRITE, call).await
     }
 
-    /// Whether a marker was set on the server that is connected.
+    /// Whether a marker was set on the server that is connected, and that one is no replica.
     async fn is_of_this_server(&self, marker: &[u8], line: &Line) -> RedisResult<bool> {
         let names = |server: &str| marker.strip_suffix(server.as_bytes()).is_some_and(|rest| rest.ends_with(b"@"));
         // It is asked only where what is known of it does not agree with the marker, as after a failover.
-        Ok(line.known_server().is_some_and(|server| names(&server)) || names(&line.server().await?))
+        Ok(line.known_server().is_some_and(|server| names(&server)) || names(&line.primary().await?))
     }
 
     /// Takes away what cannot be read: keys, and what they were seen to hold. The next rebuild brings back what is

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use chrono::{DateTime, Utc};
 use domain::audit::Entry as AuditEntry;
 use domain::error::PortError;
@@ -19,7 +19,7 @@ use domain::token::Owner;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::item::{self, Item, Reader, corrupt, failed, key, n, s};
-use super::{Dynamo, notices, tokens};
+use super::{Dynamo, affected, notices, tokens};
 
 /// The index of open jobs: `open` is taken away when a job ends, so that it holds nothing else.
 const OPEN_JOBS: &str = "open-jobs";
@@ -37,8 +37,8 @@ const TALLY_SHARDS: u32 = 16;
 const JOB_RETENTION_SECONDS: i64 = 400 * 24 * 3_600;
 /// Jobs of a list read at the same time.
 const READS_AT_ONCE: usize = 16;
-/// How often an affected user's numbers are merged with another worker's.
-const MERGE_TRIES: usize = 5;
+/// Parts of a page's affected owners written at the same time.
+const WRITES_AT_ONCE: usize = 8;
 
 fn job_key(id: &JobId) -> Item {
     key(format!("J#{id}"), "-")
@@ -332,6 +332,9 @@ impl Dynamo {
         if update.contains("#open") {
             request = request.expression_attribute_names("#open", "open");
         }
+        if update.contains("#ttl") {
+            request = request.expression_attribute_names("#ttl", "ttl");
+        }
         for (name, value) in values {
             request = request.expression_attribute_values(name, value);
         }
@@ -433,61 +436,35 @@ impl JobStore for Dynamo {
         id: &JobId,
         chunk: u32,
         fate: Fate,
-        owner: &Owner,
-        facts: Facts,
+        owners: &[(Owner, Facts)],
         at: DateTime<Utc>,
     ) -> PortResult<()> {
-        let mut facts = facts;
-        for _ in 0..MERGE_TRIES {
-            let sent = self
-                .client
-                .update_item()
-                .table_name(&self.tables.jobs)
-                .set_key(Some(key(affected_pk(id, chunk, fate), tokens::owner_key(owner))))
-                .update_expression(
-                    "SET access_tokens = :a, refresh_tokens = :r, sessions = :s, processed_at = :at, #ttl = :ttl",
-                )
-                .condition_expression(
-                    "attribute_not_exists(pk) OR (access_tokens <= :a AND refresh_tokens <= :r AND sessions <= :s)",
-                )
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":a", n(facts.access_tokens))
-                .expression_attribute_values(":r", n(facts.refresh_tokens))
-                .expression_attribute_values(":s", n(facts.sessions))
-                .expression_attribute_values(":at", n(at.timestamp_millis()))
-                .expression_attribute_values(":ttl", n(Epoch::from(at).plus(JOB_RETENTION_SECONDS).0))
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-                .send()
-                .await;
-            let Err(error) = sent else { return Ok(()) };
-            let stored = error.as_service_error().and_then(|error| match error {
-                aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(failed) => {
-                    failed.item.clone()
-                }
-                _ => None,
-            });
-            let Some(stored) = stored else { return Err(failed(error)) };
-            let stored = read_facts(&Reader(stored))?;
-            if stored.max(facts) == stored {
-                return Ok(());
-            }
-            facts = stored.max(facts);
-        }
-        Err(PortError::Unavailable { service: "DynamoDB", cause: "an affected user is contended".to_owned() })
+        stream::iter(affected::parts(owners)?)
+            .map(|part| {
+                let mut item = part.item(affected_pk(id, chunk, fate), at);
+                item.insert("ttl".to_owned(), n(Epoch::from(at).plus(JOB_RETENTION_SECONDS).0));
+                let put = self.client.put_item().table_name(&self.tables.jobs).set_item(Some(item));
+                async move { put.send().await.map_err(failed) }
+            })
+            .buffer_unordered(WRITES_AT_ONCE)
+            .try_for_each(|_| async { Ok(()) })
+            .await
     }
 
     async fn affected(&self, id: &JobId, chunk: u32, fate: Fate) -> PortResult<HashMap<Owner, Facts>> {
         let query = self.client.query().table_name(&self.tables.jobs).consistent_read(true);
         let query = query
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", s(affected_pk(id, chunk, fate)));
-        let mut items = query.into_paginator().items().send();
-        let mut affected = HashMap::new();
-        while let Some(item) = items.next().await {
-            let item = Reader(item.map_err(failed)?);
-            affected.insert(tokens::read_owner(item.text("sk")?)?, read_facts(&item)?);
+            .key_condition_expression("pk = :pk AND begins_with(sk, :part)")
+            .expression_attribute_values(":pk", s(affected_pk(id, chunk, fate)))
+            .expression_attribute_values(":part", s(affected::PART));
+        let mut pages = query.into_paginator().send();
+        let mut known = affected::Known::default();
+        while let Some(page) = pages.next().await {
+            for item in page.map_err(failed)?.items.into_iter().flatten() {
+                known.add(&Reader(item))?;
+            }
         }
-        Ok(affected)
+        Ok(known.0.into_iter().map(|(owner, (facts, _))| (owner, facts)).collect())
     }
 
     async fn affected_users(
@@ -497,30 +474,27 @@ impl JobStore for Dynamo {
         after: Option<&UserId>,
         limit: usize,
     ) -> PortResult<Vec<Affected>> {
-        let pk = affected_pk(id, chunk, Fate::Lost);
-        let user_key = |user: &UserId| tokens::owner_key(&Owner::User(user.clone()));
-        let page = self
-            .client
-            .query()
-            .table_name(&self.tables.jobs)
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk AND begins_with(sk, :users)")
-            .expression_attribute_values(":pk", s(&pk))
-            .expression_attribute_values(":users", s("U#"))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .set_exclusive_start_key(after.map(|user| key(pk, user_key(user))))
-            .send()
-            .await
-            .map_err(failed)?;
-        let read = |item| {
-            let item = Reader(item);
-            let Owner::User(user) = tokens::read_owner(item.text("sk")?)? else {
-                return Err(corrupt("an affected user who is none"));
-            };
-            let processed_at = from_millis(item.number("processed_at")?);
-            Ok(Affected { user, facts: read_facts(&item)?, processed_at, notice: notices::read_told(&item)? })
-        };
-        page.items.into_iter().flatten().map(read).collect()
+        let query = self.client.query().table_name(&self.tables.jobs).consistent_read(true);
+        let query = query
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(affected_pk(id, chunk, Fate::Lost)));
+        let mut pages = query.into_paginator().send();
+        let (mut known, mut told) = (affected::Known::default(), HashMap::new());
+        while let Some(page) = pages.next().await {
+            for item in page.map_err(failed)?.items.into_iter().flatten().map(Reader) {
+                if item.text("sk")?.starts_with(affected::PART) {
+                    known.add(&item)?;
+                } else {
+                    told.insert(tokens::read_owner(item.text("sk")?)?, notices::read_told(&item)?);
+                }
+            }
+        }
+        let lines = known.0.into_iter().filter_map(|(owner, (facts, processed_at))| {
+            let notice = told.remove(&owner).flatten();
+            let user = owner.user()?.clone();
+            Some(Affected { user, facts, processed_at, notice })
+        });
+        Ok(lines.filter(|line| after.is_none_or(|after| &line.user > after)).take(limit).collect())
     }
 
     async fn checkpoint(&self, id: &JobId, chunk: u32) -> PortResult<Option<String>> {
@@ -774,12 +748,4 @@ impl JobStore for Dynamo {
 fn job_id_of(item: &Reader) -> PortResult<JobId> {
     let pk = item.text("pk")?;
     item::parse_id(pk.strip_prefix("J#").ok_or_else(|| corrupt(format!("{pk:?} is no job")))?)
-}
-
-fn read_facts(item: &Reader) -> PortResult<Facts> {
-    Ok(Facts {
-        access_tokens: item.number("access_tokens")?,
-        refresh_tokens: item.number("refresh_tokens")?,
-        sessions: item.number("sessions")?,
-    })
 }

@@ -14,8 +14,9 @@
 //! | jobs | `J#alarm-…`, `J#alert-entry` | `K#00000000` | that an alarm was raised, that an alert was mailed |
 //! | jobs | `J#job` | `N#0…15` | the tally, in shards so that chunks ending together do not wait for each other |
 //! | jobs | `J#job` | `M#number` | the notices of a chunk, counted |
-//! | jobs | `A#job#number` | `U#user`, `C#client` | the chunk's affected owners with their notices, spread over partitions |
-//! | jobs | `L#job#number` | `U#user`, `C#client` | what a cancelled job left to the chunk's owners |
+//! | jobs | `A#job#number` | `P#hash` | a part of the chunk's affected owners, see [`affected`]; spread over partitions |
+//! | jobs | `A#job#number` | `U#user` | the notice to one of them |
+//! | jobs | `L#job#number` | `P#hash` | what a cancelled job left to the chunk's owners, in parts |
 //! | jobs | `P#job#spared`, `P#job#admins` | number | users frozen when the job was accepted, 500 to an item |
 //! | jobs | `R#actor` | name of a limit | the slots an actor has taken |
 //! | jobs | `I#actor` | hash of an `Idempotency-Key` | the job it made |
@@ -30,6 +31,7 @@
 //! | denylist | `GENERATION` | `-` | what a complete cache carries |
 
 mod accounts;
+mod affected;
 pub mod audit;
 mod denylist;
 mod directory;
@@ -48,6 +50,8 @@ use aws_sdk_dynamodb::Client;
 use domain::audit::chain::Pen;
 use domain::settings::Tables;
 use domain::source::SystemIds;
+
+pub use item::Item;
 
 /// All stores that live in DynamoDB.
 #[derive(Debug, Clone)]

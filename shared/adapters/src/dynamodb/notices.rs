@@ -1,4 +1,5 @@
-//! Where notices stand: attributes of the affected users' items, and sums beside the chunks' results.
+//! Where notices stand: an item of its own for each user who is told, beside the chunk's affected owners, and sums beside
+//! the chunks' results.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{Put, Update};
@@ -57,7 +58,7 @@ fn read_outcome(item: &Reader) -> PortResult<Option<Outcome>> {
     Ok(Some(outcome))
 }
 
-/// What an affected user's item says of the notice.
+/// What a user's item says of the notice.
 pub(super) fn read_told(item: &Reader) -> PortResult<Option<Told>> {
     if item.text_opt("notice_claim").is_none() {
         return Ok(None);
@@ -84,10 +85,11 @@ pub(super) fn read_counts(shard: &Reader) -> PortResult<NoticeCounts> {
 impl NoticeStore for Dynamo {
     async fn claim(&self, of: Recipient<'_>, claim: &str, at: DateTime<Utc>) -> PortResult<Step> {
         // The write is tried again when its answer is lost: one's own claim is no other's.
-        let free = "attribute_exists(pk) AND attribute_not_exists(notice) \
+        let free = "attribute_not_exists(notice) \
                     AND (attribute_not_exists(notice_claim) OR notice_claim = :claim)";
-        let values = [(":claim", s(claim)), (":at", n(at.timestamp_millis()))];
-        self.update_jobs_item(row_key(of), "SET notice_claim = :claim, notice_at = :at", free, values).await
+        let values = [(":claim", s(claim)), (":at", n(at.timestamp_millis())), (":ttl", kept_until())];
+        let claimed = "SET notice_claim = :claim, notice_at = :at, #ttl = :ttl";
+        self.update_jobs_item(row_key(of), claimed, free, values).await
     }
 
     async fn release(&self, of: Recipient<'_>, claim: &str) -> PortResult<()> {

@@ -169,10 +169,12 @@ impl TokenStore for Dynamo {
             .key_condition_expression("#owner = :owner")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":owner", s(owner_key(owner)));
-        let mut items = query.into_paginator().items().send();
+        let mut pages = query.into_paginator().send();
         let mut holdings = Holdings::default();
-        while let Some(item) = items.next().await {
-            add_row(&mut holdings, &Reader(item.map_err(failed)?))?;
+        while let Some(page) = pages.next().await {
+            for item in page.map_err(failed)?.items.into_iter().flatten() {
+                add_row(&mut holdings, &Reader(item))?;
+            }
         }
         Ok(holdings)
     }

@@ -208,12 +208,15 @@ pub async fn lists<S: JobStore>(store: &S, run: &str, now: DateTime<Utc>) {
     let job = JobId::parse(format!("{run}-0")).unwrap();
     let facts = Facts { access_tokens: 1, refresh_tokens: 2, sessions: 3 };
     let users: Vec<UserId> = (0..5).map(|n| user(format!("{run}-{n}"))).collect();
-    for owner in users.iter().cloned().map(Owner::User) {
-        store.record_affected(&job, 9, Fate::Lost, &owner, facts, now).await.unwrap();
+    // In two parts, neither of which is the first or the last by name.
+    for part in [[0, 2, 4].as_slice(), [1, 3].as_slice()] {
+        let owners: Vec<_> = part.iter().map(|n| (Owner::User(users[*n].clone()), facts)).collect();
+        store.record_affected(&job, 9, Fate::Lost, &owners, now).await.unwrap();
     }
     let service = Owner::Service(crate::ids::ClientId::parse(format!("{run}-c")).unwrap());
-    store.record_affected(&job, 9, Fate::Lost, &service, facts, now).await.unwrap();
-    store.record_affected(&job, 9, Fate::Left, &Owner::User(user(format!("{run}-x"))), facts, now).await.unwrap();
+    store.record_affected(&job, 9, Fate::Lost, &[(service, facts)], now).await.unwrap();
+    let left = [(Owner::User(user(format!("{run}-x"))), facts)];
+    store.record_affected(&job, 9, Fate::Left, &left, now).await.unwrap();
     let page = store.affected_users(&job, 9, None, 3).await.unwrap();
     assert_eq!(page.iter().map(|line| &line.user).collect::<Vec<_>>(), users[..3].iter().collect::<Vec<_>>());
     assert_eq!((page[0].facts, page[0].processed_at), (facts, now));

@@ -12,7 +12,7 @@ use crate::ids::{SignInId, UserId};
 use crate::ports::{PortResult, Step};
 
 /// Everything about accounts.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Book {
     accounts: BTreeMap<UserId, Enrolled>,
     slots: BTreeMap<u8, Slot>,

@@ -319,7 +319,7 @@ pub async fn jobs<S: JobStore + DenylistStore>(store: &S, run: &str, now: DateTi
         [(facts(2, 1, 0), facts(2, 1, 0)), (facts(1, 1, 0), facts(2, 1, 0)), (facts(2, 0, 1), facts(2, 1, 1))]
     {
         let owner = Owner::User(users[0].clone());
-        store.record_affected(&first.id, 0, Fate::Lost, &owner, seen, now).await.unwrap();
+        store.record_affected(&first.id, 0, Fate::Lost, &[(owner.clone(), seen)], now).await.unwrap();
         let affected = store.affected(&first.id, 0, Fate::Lost).await.unwrap();
         assert_eq!(affected, HashMap::from([(owner, stored)]), "SCOPE-7: numbers only grow");
     }

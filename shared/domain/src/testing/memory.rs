@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::trail::Trail;
+use crate::audit::chain::Sealed;
 use crate::audit::check::AuditReader;
 use crate::audit::verify::Found;
 use crate::audit::{AuditLog, Entry as AuditEntry, JobTrail};
@@ -35,7 +36,7 @@ use crate::token::{Holdings, Owner, Revoked, RevokedBy, SessionRow, TokenRow};
 /// What was noted of a chunk's owners, and when.
 type Noted = BTreeMap<Owner, (Facts, DateTime<Utc>)>;
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct State {
     pub(super) book: super::book::Book,
     users: BTreeMap<UserId, User>,
@@ -100,6 +101,79 @@ impl Memory {
         self.lock().down = down;
     }
 
+    /// A store that holds the same.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Mutex::new(self.lock().clone()))
+    }
+
+    /// Looks at the jobs, by their ids.
+    pub fn jobs<T>(&self, look: impl FnOnce(&BTreeMap<JobId, Job>) -> T) -> T {
+        look(&self.lock().jobs)
+    }
+
+    /// How much there is on the denylist, kind by kind. It only ever grows, until something retires.
+    pub fn denylist_size(&self) -> [usize; 5] {
+        let state = self.lock();
+        [state.cutoffs.len(), state.denied.len(), state.spared.len(), state.active.len(), state.chunks.len()]
+    }
+
+    /// How many audit entries there are.
+    pub fn audit_size(&self) -> usize {
+        self.lock().audit.len()
+    }
+
+    /// [`JobStore::create`], with the entry's place in its writer's chain.
+    pub fn create_at(&self, new: NewJob<'_>, place: Option<Sealed>) -> PortResult<Created> {
+        let mut state = self.up()?;
+        create(&mut state, new, place)
+    }
+
+    /// [`JobStore::finish`], with the entry's place in its writer's chain.
+    pub fn finish_at(
+        &self,
+        id: &JobId,
+        (from, to): (Status, Status),
+        at: DateTime<Utc>,
+        audit: &AuditEntry,
+        place: Option<Sealed>,
+    ) -> PortResult<Step> {
+        let mut state = self.up()?;
+        match state.jobs.get_mut(id) {
+            Some(job) if job.status == from => {
+                (job.status, job.completed_at) = (to, Some(at));
+                state.audit.add(audit, place)?;
+                Ok(Step::Taken)
+            }
+            _ => Ok(Step::Lost),
+        }
+    }
+
+    /// [`JobStore::cancel`], with the entry's place in its writer's chain.
+    pub fn cancel_at(
+        &self,
+        id: &JobId,
+        from: Status,
+        cancelled: &Cancelled,
+        audit: &AuditEntry,
+        place: Option<Sealed>,
+    ) -> PortResult<Step> {
+        let mut state = self.up()?;
+        match state.jobs.get_mut(id) {
+            Some(job) if job.status == from => {
+                (job.status, job.cancelled) = (Status::Cancelled, Some(cancelled.clone()));
+                state.audit.add(audit, place)?;
+                Ok(Step::Taken)
+            }
+            _ => Ok(Step::Lost),
+        }
+    }
+
+    /// [`AuditLog::append`], with the entry's place in its writer's chain.
+    pub fn append_at(&self, entry: &AuditEntry, place: Option<Sealed>) -> PortResult<()> {
+        self.up()?.audit.add(entry, place)
+    }
+
     /// The audit entries, in the order they came.
     pub fn audit(&self) -> Vec<AuditEntry> {
         self.lock().audit.entries()
@@ -117,19 +191,6 @@ impl Memory {
         state.cutoffs.clear();
     }
 
-    /// What a replica has of the denylist.
-    pub fn backup(&self) -> ServerState {
-        let state = self.lock();
-        ServerState { cutoffs: state.cutoffs.clone(), denied: state.denied.clone(), spared: state.spared.clone() }
-    }
-
-    /// A replica takes over, with what it has. The marker names the server that is gone, so that nobody believes it.
-    pub fn fail_over(&self, to: ServerState) {
-        let mut state = self.lock();
-        (state.cutoffs, state.denied, state.spared) = (to.cutoffs, to.denied, to.spared);
-        (state.marker, state.rebuild) = (None, None);
-    }
-
     /// Forgets the denylist and its marker, as a cache that lost its memory does.
     pub fn forget(&self) {
         let mut state = self.lock();
@@ -139,14 +200,6 @@ impl Memory {
         state.marker = None;
         state.rebuild = None;
     }
-}
-
-/// What a server has of the denylist.
-#[derive(Debug, Clone)]
-pub struct ServerState {
-    cutoffs: Vec<Cutoff>,
-    denied: BTreeMap<TokenId, Epoch>,
-    spared: BTreeMap<(JobId, UserId), Epoch>,
 }
 
 fn answer(state: &State, token: &TokenFacts) -> Answer {
@@ -417,38 +470,7 @@ fn delete(state: &mut State, key: &Key, at: Epoch) {
 #[async_trait]
 impl JobStore for Memory {
     async fn create(&self, new: NewJob<'_>) -> PortResult<Created> {
-        let mut state = self.up()?;
-        if state.jobs.contains_key(&new.job.id) {
-            return Err(PortError::Corrupt { service: "memory", cause: format!("job {} exists", new.job.id) });
-        }
-        if let Some(asked) = new.idempotency {
-            let stored = state.idempotency.get(&(asked.actor.clone(), asked.key.clone()));
-            if stored.is_some_and(|(stored, _)| stored.expires_at > new.job.created_at.timestamp()) {
-                return Ok(Created::Repeated);
-            }
-        }
-        if let Some(used) = new.key {
-            let stored = state.keys.get(&used.actor);
-            if stored.is_none_or(|(key, _, is_used)| key.id != used.id || *is_used) {
-                return Ok(Created::KeyUsed);
-            }
-        }
-        if let Some(slot) = new.slot
-            && !take(&mut state, slot)
-        {
-            return Ok(Created::SlotsMoved);
-        }
-        if let Some(asked) = new.idempotency {
-            let value = (asked.clone(), new.job.id.clone());
-            state.idempotency.insert((asked.actor.clone(), asked.key.clone()), value);
-        }
-        if let Some((_, _, is_used)) = new.key.and_then(|used| state.keys.get_mut(&used.actor)) {
-            *is_used = true;
-        }
-        state.cutoffs.extend_from_slice(new.cutoffs);
-        new.audit.map(|entry| state.audit.add(entry)).transpose()?;
-        state.jobs.insert(new.job.id.clone(), new.job.clone());
-        Ok(Created::Written)
+        self.create_at(new, None)
     }
     async fn get(&self, id: &JobId) -> PortResult<Option<Job>> {
         Ok(self.up()?.jobs.get(id).cloned())
@@ -506,14 +528,15 @@ impl JobStore for Memory {
         id: &JobId,
         chunk: u32,
         fate: Fate,
-        owner: &Owner,
-        facts: Facts,
+        owners: &[(Owner, Facts)],
         at: DateTime<Utc>,
     ) -> PortResult<()> {
         let mut state = self.up()?;
         let noted = state.affected.entry((id.clone(), chunk, fate)).or_default();
-        let stored = noted.entry(owner.clone()).or_insert((Facts::default(), at));
-        *stored = (stored.0.max(facts), at);
+        for (owner, facts) in owners {
+            let stored = noted.entry(owner.clone()).or_insert((Facts::default(), at));
+            *stored = (stored.0.max(*facts), at);
+        }
         Ok(())
     }
     async fn affected(&self, id: &JobId, chunk: u32, fate: Fate) -> PortResult<HashMap<Owner, Facts>> {
@@ -588,26 +611,10 @@ impl JobStore for Memory {
         at: DateTime<Utc>,
         audit: &AuditEntry,
     ) -> PortResult<Step> {
-        let mut state = self.up()?;
-        match state.jobs.get_mut(id) {
-            Some(job) if job.status == from => {
-                (job.status, job.completed_at) = (to, Some(at));
-                state.audit.add(audit)?;
-                Ok(Step::Taken)
-            }
-            _ => Ok(Step::Lost),
-        }
+        self.finish_at(id, (from, to), at, audit, None)
     }
     async fn cancel(&self, id: &JobId, from: Status, cancelled: &Cancelled, audit: &AuditEntry) -> PortResult<Step> {
-        let mut state = self.up()?;
-        match state.jobs.get_mut(id) {
-            Some(job) if job.status == from => {
-                (job.status, job.cancelled) = (Status::Cancelled, Some(cancelled.clone()));
-                state.audit.add(audit)?;
-                Ok(Step::Taken)
-            }
-            _ => Ok(Step::Lost),
-        }
+        self.cancel_at(id, from, cancelled, audit, None)
     }
     async fn retire(&self, id: &JobId) -> PortResult<()> {
         self.up()?.retired.insert(id.clone());
@@ -646,6 +653,40 @@ impl JobStore for Memory {
         let fresh = stored.filter(|(asked, _)| asked.expires_at > now.0);
         Ok(fresh.map(|(asked, job)| (job.clone(), asked.request.clone())))
     }
+}
+
+fn create(state: &mut State, new: NewJob<'_>, place: Option<Sealed>) -> PortResult<Created> {
+    if state.jobs.contains_key(&new.job.id) {
+        return Err(PortError::Corrupt { service: "memory", cause: format!("job {} exists", new.job.id) });
+    }
+    if let Some(asked) = new.idempotency {
+        let stored = state.idempotency.get(&(asked.actor.clone(), asked.key.clone()));
+        if stored.is_some_and(|(stored, _)| stored.expires_at > new.job.created_at.timestamp()) {
+            return Ok(Created::Repeated);
+        }
+    }
+    if let Some(used) = new.key {
+        let stored = state.keys.get(&used.actor);
+        if stored.is_none_or(|(key, _, is_used)| key.id != used.id || *is_used) {
+            return Ok(Created::KeyUsed);
+        }
+    }
+    if let Some(slot) = new.slot
+        && !take(state, slot)
+    {
+        return Ok(Created::SlotsMoved);
+    }
+    if let Some(asked) = new.idempotency {
+        let value = (asked.clone(), new.job.id.clone());
+        state.idempotency.insert((asked.actor.clone(), asked.key.clone()), value);
+    }
+    if let Some((_, _, is_used)) = new.key.and_then(|used| state.keys.get_mut(&used.actor)) {
+        *is_used = true;
+    }
+    state.cutoffs.extend_from_slice(new.cutoffs);
+    new.audit.map(|entry| state.audit.add(entry, place)).transpose()?;
+    state.jobs.insert(new.job.id.clone(), new.job.clone());
+    Ok(Created::Written)
 }
 
 /// Takes a slot if the stored ones are still what was read.
@@ -742,7 +783,7 @@ impl KeyStore for Memory {
 #[async_trait]
 impl AuditLog for Memory {
     async fn append(&self, entry: &AuditEntry) -> PortResult<()> {
-        self.up()?.audit.add(entry)
+        self.append_at(entry, None)
     }
 }
 
@@ -809,7 +850,8 @@ impl DenylistStore for Memory {
     }
     async fn entries(&self, _from: Option<&str>) -> PortResult<Page<Entry>> {
         let state = self.up()?;
-        let cutoffs = state.cutoffs.iter().cloned().map(Entry::Cutoff);
+        // A table says it in an order of its own: what is older must not win because it comes later.
+        let cutoffs = state.cutoffs.iter().rev().cloned().map(Entry::Cutoff);
         let tokens = state.denied.iter().map(|(token, until)| Entry::Token(token.clone(), *until));
         let spared = state.spared.iter().map(|((job, user), until)| Entry::Spared(job.clone(), user.clone(), *until));
         let chunks = state.chunks.iter().map(|((job, _), chunk)| Entry::Chunk(job.clone(), chunk.clone()));

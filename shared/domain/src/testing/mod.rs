@@ -18,8 +18,8 @@ mod telling;
 mod trail;
 mod vault;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -28,7 +28,7 @@ pub use heads::MemoryHeads;
 pub use issuer::{FakeIssuer, Habits};
 pub use mail_provider::{FakeMailProvider, MemoryExchanges, MemorySecrets, Mood, SignedIn, parameter};
 pub use mailer::{MemoryMailer, MemoryPost, Reply};
-pub use memory::{Memory, MemoryQueue, ServerState};
+pub use memory::{Memory, MemoryQueue};
 pub use outlet::{MemoryOutlet, Taken};
 pub use reports::MemoryReports;
 pub use vault::MemoryVault;
@@ -38,23 +38,32 @@ use crate::time::Clock;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct TestClock(Mutex<DateTime<Utc>>);
+pub struct TestClock {
+    moment: Arc<Mutex<DateTime<Utc>>>,
+    ahead: TimeDelta,
+}
 
 impl TestClock {
     /// A clock at this moment.
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self(Mutex::new(now))
+        Self { moment: Arc::new(Mutex::new(now)), ahead: TimeDelta::zero() }
+    }
+
+    /// Another machine's clock: it moves with this one, and is so much ahead of it.
+    #[must_use]
+    pub fn ahead_by(&self, ahead: TimeDelta) -> Self {
+        Self { moment: Arc::clone(&self.moment), ahead: self.ahead + ahead }
     }
 
     /// Moves it.
     pub fn advance(&self, by: TimeDelta) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
+        *self.moment.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> DateTime<Utc> {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.moment.lock().unwrap_or_else(std::sync::PoisonError::into_inner) + self.ahead
     }
 }
 

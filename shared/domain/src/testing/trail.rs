@@ -1,16 +1,18 @@
-//! The audit trail of the memory store: one chain, and small pages, so that every test turns some.
+//! The audit trail of the memory store: a chain of its own for what comes without a place, and small pages, so that every
+//! test turns some.
 
 use chrono::{DateTime, Utc};
 
 use crate::audit::Entry;
 use crate::audit::chain::{Sealed, Tip};
 use crate::audit::verify::Found;
+use crate::error::PortError;
 use crate::ids::{ChainId, JobId};
 use crate::ports::{Page, PortResult};
 
 const PAGE: usize = 3;
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Trail(Vec<(Entry, Sealed)>);
 
 fn page_of<T>(items: impl Iterator<Item = T>, from: Option<&str>) -> Page<T> {
@@ -26,15 +28,30 @@ fn pages<T>(items: impl Iterator<Item = T>, from: Option<&str>, size: usize) -> 
 }
 
 impl Trail {
-    fn start() -> Tip {
+    fn own() -> ChainId {
         let name = "00000000-0000-4000-8000-000000000000";
-        Tip::start(ChainId::parse(name).unwrap_or_else(|_| unreachable!("a UUID is a valid id")))
+        ChainId::parse(name).unwrap_or_else(|_| unreachable!("a UUID is a valid id"))
     }
 
-    pub(super) fn add(&mut self, entry: &Entry) -> PortResult<()> {
-        let tip = self.0.last().map_or_else(Self::start, |(_, last)| Tip::after(last));
-        self.0.push((entry.clone(), tip.seal(entry)?));
+    /// Adds an entry: at its place if it has one, which must be free, else at the end of the store's own chain.
+    pub(super) fn add(&mut self, entry: &Entry, place: Option<Sealed>) -> PortResult<()> {
+        let sealed = match place {
+            Some(sealed) => sealed,
+            None => {
+                let last = self.0.iter().rfind(|(_, last)| last.chain == Self::own());
+                last.map_or_else(|| Tip::start(Self::own()), |(_, last)| Tip::after(last)).seal(entry)?
+            }
+        };
+        if self.0.iter().any(|(_, other)| (&other.chain, other.seq) == (&sealed.chain, sealed.seq)) {
+            let cause = format!("entry {} of chain {} exists", sealed.seq, sealed.chain);
+            return Err(PortError::Corrupt { service: "memory", cause });
+        }
+        self.0.push((entry.clone(), sealed));
         Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {

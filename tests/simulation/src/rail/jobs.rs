@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::audit::chain::Sealed;
 use domain::audit::check::AuditReader;
 use domain::audit::verify::Found;
 use domain::audit::{AuditLog, Entry, JobTrail};
@@ -58,10 +59,45 @@ impl RecordStore for Rail<Memory> {
     }
 }
 
+impl Rail<Memory> {
+    /// Makes a write that an audit entry belongs to, which takes its place in the process's chain if the write was made. As
+    /// with the real store, a place is taken, free, or, after an answer that never came, left to be.
+    async fn audited<T: Send>(
+        &self,
+        entry: Option<&Entry>,
+        write: impl FnOnce(Option<Sealed>) -> PortResult<T> + Send,
+        is_written: impl Fn(&T) -> bool + Send,
+    ) -> PortResult<T> {
+        let (Some(pen), Some(entry)) = (&self.pen, entry) else {
+            self.weather.port().await?;
+            let outcome = write(None);
+            self.weather.port().await?;
+            return outcome;
+        };
+        let (sealed, turn) = pen.seal(entry).await?;
+        if let Err(error) = self.weather.port().await {
+            turn.unknown();
+            return Err(error);
+        }
+        let outcome = write(Some(sealed));
+        if let Err(error) = self.weather.port().await {
+            turn.unknown();
+            return Err(error);
+        }
+        match &outcome {
+            Ok(outcome) if is_written(outcome) => turn.written(),
+            Ok(_) => turn.unwritten(),
+            Err(_) => turn.unknown(),
+        }
+        outcome
+    }
+}
+
 #[async_trait]
 impl JobStore for Rail<Memory> {
     async fn create(&self, new: NewJob<'_>) -> PortResult<Created> {
-        step!(self, create(new))
+        let written = |created: &Created| matches!(created, Created::Written);
+        self.audited(new.audit, |place| self.inner.create_at(new, place), written).await
     }
     async fn get(&self, id: &JobId) -> PortResult<Option<Job>> {
         step!(self, get(id))
@@ -93,11 +129,10 @@ impl JobStore for Rail<Memory> {
         id: &JobId,
         chunk: u32,
         fate: Fate,
-        owner: &Owner,
-        facts: Facts,
+        owners: &[(Owner, Facts)],
         at: DateTime<Utc>,
     ) -> PortResult<()> {
-        step!(self, record_affected(id, chunk, fate, owner, facts, at))
+        step!(self, record_affected(id, chunk, fate, owners, at))
     }
     async fn affected(&self, id: &JobId, chunk: u32, fate: Fate) -> PortResult<HashMap<Owner, Facts>> {
         step!(self, affected(id, chunk, fate))
@@ -139,10 +174,12 @@ impl JobStore for Rail<Memory> {
         step!(self, tally(id))
     }
     async fn finish(&self, id: &JobId, from: Status, to: Status, at: DateTime<Utc>, audit: &Entry) -> PortResult<Step> {
-        step!(self, finish(id, from, to, at, audit))
+        let finish = |place| self.inner.finish_at(id, (from, to), at, audit, place);
+        self.audited(Some(audit), finish, |step| *step == Step::Taken).await
     }
     async fn cancel(&self, id: &JobId, from: Status, cancelled: &Cancelled, audit: &Entry) -> PortResult<Step> {
-        step!(self, cancel(id, from, cancelled, audit))
+        let cancel = |place| self.inner.cancel_at(id, from, cancelled, audit, place);
+        self.audited(Some(audit), cancel, |step| *step == Step::Taken).await
     }
     async fn retire(&self, id: &JobId) -> PortResult<()> {
         step!(self, retire(id))
@@ -207,7 +244,7 @@ impl KeyStore for Rail<Memory> {
 #[async_trait]
 impl AuditLog for Rail<Memory> {
     async fn append(&self, entry: &Entry) -> PortResult<()> {
-        step!(self, append(entry))
+        self.audited(Some(entry), |place| self.inner.append_at(entry, place), |()| true).await
     }
 }
 
@@ -240,9 +277,9 @@ impl WorkQueue for Rail<MemoryQueue> {
         step!(self, send_plan(job, priority))
     }
     async fn send_chunks(&self, chunks: &[ChunkRef], priority: Priority) -> PortResult<()> {
-        // Ten to a batch, each of which may be the last that is sent.
+        // Ten to a batch, each of which may be the last that is sent, or be sent in part.
         for batch in chunks.chunks(10) {
-            step!(self, send_chunks(batch, priority))?;
+            self.in_part(batch, |part| self.inner.send_chunks(part, priority)).await?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
+use domain::audit::chain::Pen;
 use domain::cutoff::Cutoff;
 use domain::decision::{Answer, TokenFacts};
 use domain::error::PortError;
@@ -143,6 +144,11 @@ impl Weather {
         one_in > 0 && self.dice.roll(one_in) == 0
     }
 
+    /// How many of so many things are done by one call: all of them, unless it fails half-way.
+    fn part(&self, of: usize) -> usize {
+        if of > 1 && self.strikes() { usize::try_from(self.dice.roll(of as u64)).unwrap() } else { of }
+    }
+
     async fn port(&self) -> PortResult<()> {
         self.step().await;
         if self.strikes() {
@@ -163,6 +169,29 @@ pub struct Rail<P> {
     pub inner: Arc<P>,
     /// What may happen on the way.
     pub weather: Arc<Weather>,
+    /// What the process writes its audit entries with, if it has a chain of its own.
+    pub pen: Option<Pen>,
+}
+
+impl<P> Rail<P> {
+    /// A rail to ports.
+    pub fn new(inner: Arc<P>, weather: Arc<Weather>) -> Self {
+        Self { inner, weather, pen: None }
+    }
+
+    /// Writes many things with one call, of which any part may be done when it fails.
+    async fn in_part<'a, T, F>(&self, things: &'a [T], write: impl FnOnce(&'a [T]) -> F) -> PortResult<()>
+    where
+        F: Future<Output = PortResult<()>> + Send,
+    {
+        self.weather.port().await?;
+        let done = self.weather.part(things.len());
+        write(&things[..done]).await?;
+        if done < things.len() {
+            return Err(PortError::Unavailable { service: "weather", cause: "struck half-way".to_owned() });
+        }
+        self.weather.port().await
+    }
 }
 
 macro_rules! step {
@@ -256,8 +285,13 @@ impl DenylistStore for Rail<Memory> {
         Ok(())
     }
     async fn put_spared(&self, job: &JobId, users: &BTreeSet<UserId>, retires_at: Epoch) -> PortResult<()> {
-        self.weather.port().await?;
-        DenylistStore::put_spared(self.inner.as_ref(), job, users, retires_at).await
+        for user in users {
+            self.weather.port().await?;
+            let one = BTreeSet::from([user.clone()]);
+            DenylistStore::put_spared(self.inner.as_ref(), job, &one, retires_at).await?;
+            self.weather.port().await?;
+        }
+        Ok(())
     }
     async fn activate(&self, job: &FrozenJob) -> PortResult<()> {
         step!(self, activate(job))
@@ -286,29 +320,21 @@ impl DenylistStore for Rail<Memory> {
 }
 
 #[async_trait]
-impl DenylistCache for Rail<Memory> {
+impl<C: DenylistCache> DenylistCache for Rail<C> {
     async fn memory(&self) -> PortResult<ServerMemory> {
         step!(self, memory())
     }
     async fn ask(&self, token: &TokenFacts) -> PortResult<CacheAnswer> {
-        self.weather.port().await?;
-        let answer = DenylistCache::ask(self.inner.as_ref(), token).await;
-        self.weather.port().await?;
-        answer
+        step!(self, ask(token))
     }
     async fn put_cutoffs(&self, cutoffs: &[Cutoff]) -> PortResult<()> {
-        self.weather.port().await?;
-        DenylistCache::put_cutoffs(self.inner.as_ref(), cutoffs).await?;
-        self.weather.port().await
+        self.in_part(cutoffs, |part| self.inner.put_cutoffs(part)).await
     }
     async fn put_tokens(&self, tokens: &[(TokenId, Epoch)]) -> PortResult<()> {
-        self.weather.port().await?;
-        DenylistCache::put_tokens(self.inner.as_ref(), tokens).await?;
-        self.weather.port().await
+        self.in_part(tokens, |part| self.inner.put_tokens(part)).await
     }
     async fn put_spared(&self, spared: &[(JobId, UserId, Epoch)]) -> PortResult<()> {
-        self.weather.port().await?;
-        DenylistCache::put_spared(self.inner.as_ref(), spared).await
+        self.in_part(spared, |part| self.inner.put_spared(part)).await
     }
     async fn renew(&self, generation: &str) -> PortResult<bool> {
         step!(self, renew(generation))
@@ -353,6 +379,8 @@ impl Authority for Rail<FakeIssuer> {
     }
     async fn vouch(&self, token: &RawToken) -> Result<(UserId, Profile), UpstreamError> {
         self.weather.upstream().await?;
-        self.inner.vouch(token).await
+        let vouched = self.inner.vouch(token).await;
+        self.weather.upstream().await?;
+        vouched
     }
 }

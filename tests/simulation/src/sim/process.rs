@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use domain::accept::{Accepted, Acceptor, By, Refused};
 use domain::audit::Origin;
 use domain::cancel::NotCancelled;
+use domain::cutoff::Scope;
 use domain::error::WorkError;
 use domain::ids::JobId;
 use domain::job::{ChunkRef, Job, NoticeRef};
@@ -16,8 +17,10 @@ use domain::redrive::Redriver;
 use domain::settle::{Settled, Settler, Try};
 use domain::testing::{Memory, MemoryQueue};
 use domain::time::Clock as _;
+use domain::token::RevokedBy;
 
-use super::{Letter, World, admin};
+use super::cluster::Seat;
+use super::{Letter, Machine, World, admin};
 use crate::fleet::Fleet;
 use crate::rail::{Rail, Weather};
 
@@ -38,6 +41,8 @@ pub enum Work {
     Guard,
     /// Stops the job.
     Cancel(JobId),
+    /// Signs a user out everywhere: which of those who asked.
+    SignOut(usize),
 }
 
 impl Work {
@@ -51,6 +56,7 @@ impl Work {
             Self::Redrive => "redrive",
             Self::Guard => "guard",
             Self::Cancel(_) => "cancel",
+            Self::SignOut(_) => "sign out",
         }
     }
 }
@@ -64,10 +70,12 @@ pub(super) enum Ended {
     Again,
     /// It could not, and whoever asked may ask again.
     Nothing,
-    /// The request was answered with this job.
-    Accepted(Box<Job>),
+    /// The request was answered with this job; whether it is this very request that made it.
+    Accepted(Box<Job>, bool),
     /// The job was stopped.
     Cancelled,
+    /// The user was told to be signed out.
+    SignedOut(usize),
 }
 
 /// A process under way.
@@ -76,6 +84,9 @@ pub(super) struct Process {
     pub(super) weather: Arc<Weather>,
     pub(super) work: Work,
     pub(super) letter: Option<Letter>,
+    pub(super) machine: Machine,
+    /// The step at which it was started.
+    pub(super) began: u64,
 }
 
 fn of_message(outcome: Result<(), WorkError>) -> Ended {
@@ -85,14 +96,15 @@ fn of_message(outcome: Result<(), WorkError>) -> Ended {
     }
 }
 
-/// The same fleet, by rail.
-fn by_rail(world: &World, weather: &Arc<Weather>) -> Fleet<Rail<Memory>, Rail<Memory>> {
+/// The same fleet on a machine, by rail.
+fn by_rail(world: &World, weather: &Arc<Weather>, machine: &Machine) -> Fleet<Rail<Memory>, Rail<Seat>> {
     let fleet = &world.fleet;
+    let pen = Some(machine.pen.clone());
     Fleet {
-        store: Arc::new(Rail { inner: fleet.store.clone(), weather: weather.clone() }),
-        cache: Arc::new(Rail { inner: fleet.cache.clone(), weather: weather.clone() }),
+        store: Arc::new(Rail { inner: fleet.store.clone(), weather: weather.clone(), pen }),
+        cache: Arc::new(Rail::new(machine.seat.clone(), weather.clone())),
         queue: fleet.queue.clone(),
-        clock: fleet.clock.clone(),
+        clock: machine.clock.clone(),
         ids: fleet.ids.clone(),
         mailer: fleet.mailer.clone(),
         vault: fleet.vault.clone(),
@@ -110,9 +122,10 @@ pub(super) fn task(
     work: &Work,
     at: Try,
     weather: &Arc<Weather>,
+    machine: &Machine,
 ) -> Pin<Box<dyn Future<Output = Ended>>> {
-    let fleet = by_rail(world, weather);
-    let queue: Arc<Rail<MemoryQueue>> = Arc::new(Rail { inner: world.fleet.queue.clone(), weather: weather.clone() });
+    let fleet = by_rail(world, weather, machine);
+    let queue: Arc<Rail<MemoryQueue>> = Arc::new(Rail::new(world.fleet.queue.clone(), weather.clone()));
     let deadline = fleet.clock.now() + TimeDelta::hours(1);
     match work.clone() {
         Work::Accept => {
@@ -122,7 +135,7 @@ pub(super) fn task(
                 let user = admin();
                 match acceptor.accept(By::User { user: &user, desk: &desk }, request).await {
                     Ok(answer) => match answer.accepted {
-                        Accepted::Started { job, .. } => Ended::Accepted(Box::new(job)),
+                        Accepted::Started { job, .. } => Ended::Accepted(Box::new(job), answer.standing.is_some()),
                         Accepted::Counted { .. } => panic!("a real run was only counted"),
                     },
                     Err(Refused::Port(_)) => Ended::Nothing,
@@ -144,7 +157,7 @@ pub(super) fn task(
             })
         }
         Work::Notice(notice) => {
-            let post = Arc::new(Rail { inner: world.post.clone(), weather: weather.clone() });
+            let post = Arc::new(Rail::new(world.post.clone(), weather.clone()));
             let notifier = Notifier { queue, ..fleet.notifier(post) };
             Box::pin(async move { of_message(notifier.notify(&notice, deadline).await.map(|_| ())) })
         }
@@ -159,6 +172,16 @@ pub(super) fn task(
             let _ = fleet.guard().await;
             Ended::Done
         }),
+        Work::SignOut(which) => {
+            let (denier, out) = (fleet.denier(), &world.sign_outs[which]);
+            let (scope, at) = (Scope::User(out.user.clone()), out.at);
+            Box::pin(async move {
+                match denier.sign_ins([scope], at, &RevokedBy::User).await {
+                    Ok(()) => Ended::SignedOut(which),
+                    Err(_) => Ended::Nothing,
+                }
+            })
+        }
         Work::Cancel(job) => {
             let canceller = fleet.canceller();
             Box::pin(async move {
