@@ -88,7 +88,7 @@ struct Up {
 
 #[derive(Args)]
 struct Fuzz {
-    /// A target of tests/fuzzing/fuzz_targets [default: all, one after another]
+    /// One of those in `tests/fuzzing` [default: all, one after another]
     target: Option<String>,
     /// Seconds for each target
     #[arg(long, default_value_t = 60)]

@@ -95,7 +95,7 @@ mod tests {
     async fn cut_5_a_denied_token_stays_on_the_list_until_it_has_expired_and_leeway_is_over() {
         let (denylist, cache, denier) = denier();
         denier.tokens([token()]).await.unwrap();
-        let kept = [Entry::Token(token().0, Epoch(500 + LEEWAY_SECONDS))];
+        let kept = [Entry::Token(token().0, Epoch(500 + KEPT_SECONDS))];
         assert_eq!(entries(&denylist).await, kept);
         assert_eq!(entries(&cache).await, kept);
     }
@@ -112,7 +112,7 @@ mod tests {
             spares: Spares::default(),
             at: Epoch(100),
             job: JobId::parse("user").unwrap(),
-            retires_at: Epoch(100 + 1_000 + LEEWAY_SECONDS),
+            retires_at: Epoch(100 + 1_000 + KEPT_SECONDS),
         };
         assert_eq!(entries(&denylist).await, [Entry::Cutoff(cutoff.clone())]);
         assert_eq!(entries(&cache).await, [Entry::Cutoff(cutoff)]);

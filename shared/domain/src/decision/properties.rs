@@ -122,15 +122,16 @@ fn facts(pass: &Pass) -> TokenFacts {
     }
 }
 
-/// What a denylist says: of the scopes that are asked about, what is kept of them.
+/// The decision by what a denylist says: of the scopes that are asked about, what is kept of them.
 fn decided(bans: &[Ban], pass: &Pass, now: i64) -> Option<Refusal> {
+    let scopes = facts(pass).scopes();
+    decided_by(bans.iter().map(cutoff).filter(|cutoff| scopes.contains(&cutoff.scope)).collect(), pass, now)
+}
+
+fn decided_by(cutoffs: CutoffSet, pass: &Pass, now: i64) -> Option<Refusal> {
     let facts = facts(pass);
-    let scopes = facts.scopes();
-    let answer = Answer {
-        cutoffs: bans.iter().map(cutoff).filter(|cutoff| scopes.contains(&cutoff.scope)).collect(),
-        token_revoked: pass.is_denied,
-        spared_by: pass.listed_by.iter().copied().map(job).collect(),
-    };
+    let answer =
+        Answer { cutoffs, token_revoked: pass.is_denied, spared_by: pass.listed_by.iter().copied().map(job).collect() };
     decide(&facts, &answer, LIMITS, Epoch(now))
 }
 
@@ -161,7 +162,10 @@ proptest! {
         bans in prop::collection::vec(bans(), 0..8), pass in passes(),
         now in prop_oneof![20..90i64, (AGE + 40)..(AGE + 90)],
     ) {
-        prop_assert_eq!(decided(&bans, &pass, now).is_some(), must_be_refused(&bans, &pass, now));
+        let refused = must_be_refused(&bans, &pass, now);
+        prop_assert_eq!(decided(&bans, &pass, now).is_some(), refused);
+        // A denylist that says more than it was asked changes nothing.
+        prop_assert_eq!(decided_by(bans.iter().map(cutoff).collect(), &pass, now).is_some(), refused);
     }
 
     /// More cutoffs never let anything in again.
@@ -301,4 +305,11 @@ fn check_2_a_revoked_token_is_refused_as_such_and_names_the_latest_of_several_cu
     ];
     let Some(Refusal::CutOff(named)) = decided(&bans, &PASS, 200) else { panic!("it is cut off") };
     assert_eq!((named.at, named.job), (Epoch(130), job(1)));
+}
+
+#[test]
+fn scope_7_a_tokens_rows_are_its_users_and_a_service_tokens_its_clients() {
+    assert_eq!(facts(&PASS).owner(), Some(Owner::User(user(0))));
+    assert_eq!(facts(&Pass { user: None, ..PASS }).owner(), Some(Owner::Service(client(0))));
+    assert_eq!(facts(&Pass { user: None, client: None, ..PASS }).owner(), None);
 }

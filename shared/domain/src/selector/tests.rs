@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cutoff::Subject;
+use crate::cutoff::{KEPT_SECONDS, Subject};
 use crate::directory::Actor;
 use crate::ids::{SessionId, TokenId};
 use crate::time::from_millis;
@@ -390,9 +390,9 @@ fn cut_4_created_before_is_strict_to_the_millisecond() {
 #[test]
 fn cut_5_a_jobs_cutoffs_live_until_the_last_sign_in_they_can_hit_is_too_old() {
     let emergency = Wish { kind: EMERGENCY, ..Wish::default() };
-    assert_eq!(emergency.selector().retires_at(AGE), Epoch(SECOND + AGE + LEEWAY_SECONDS));
+    assert_eq!(emergency.selector().retires_at(AGE), Epoch(SECOND + AGE + KEPT_SECONDS));
     let old = Wish { kind: TIME, issued_before: Some(-10_000), ..Wish::default() };
-    assert_eq!(old.selector().retires_at(AGE), Epoch(SECOND - 11 + AGE + LEEWAY_SECONDS));
+    assert_eq!(old.selector().retires_at(AGE), Epoch(SECOND - 11 + AGE + KEPT_SECONDS));
     assert_eq!(old.selector().cutoffs(AGE)[0].at, Epoch(SECOND - 11));
 }
 
