@@ -6,7 +6,7 @@
 //! $ SIMULATION_SEED=12345 cargo nextest run -p simulation every_schedule --no-capture
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -35,12 +35,11 @@ impl Trail {
 
     /// Adds an entry: at its place if it has one, which must be free, else at the end of the store's own chain.
     pub(super) fn add(&mut self, entry: &Entry, place: Option<Sealed>) -> PortResult<()> {
-        let sealed = match place {
-            Some(sealed) => sealed,
-            None => {
-                let last = self.0.iter().rfind(|(_, last)| last.chain == Self::own());
-                last.map_or_else(|| Tip::start(Self::own()), |(_, last)| Tip::after(last)).seal(entry)?
-            }
+        let sealed = if let Some(sealed) = place {
+            sealed
+        } else {
+            let last = self.0.iter().rfind(|(_, last)| last.chain == Self::own());
+            last.map_or_else(|| Tip::start(Self::own()), |(_, last)| Tip::after(last)).seal(entry)?
         };
         if self.0.iter().any(|(_, other)| (&other.chain, other.seq) == (&sealed.chain, sealed.seq)) {
             let cause = format!("entry {} of chain {} exists", sealed.seq, sealed.chain);

@@ -582,9 +582,9 @@ impl World {
                 self.run_dry().await;
             }
             self.tick(430);
-            // Somebody looks at the dead letters.
+            // Somebody looks at the dead letters, and sends them back as what they are: delivered before.
             for letter in std::mem::take(&mut self.dead_letters) {
-                self.letters.push(Letter { receives: 0, ..letter });
+                self.letters.push(Letter { receives: 1, ..letter });
             }
             for work in [Work::Guard, Work::Redrive] {
                 self.start(work, None, 0);
