@@ -61,7 +61,7 @@ enum Task {
     Openapi,
     /// Runs all tests against the local stack
     Test(Rest),
-    /// Measures which lines of the domain its own tests reach, and names the others
+    /// Measures which lines of the domain the tests reach without a stack, and names the others
     Coverage,
     /// Plants bugs in the safety core, one at a time, and names those that no test of the domain notices
     Mutants(Rest),
@@ -88,7 +88,7 @@ struct Up {
 
 #[derive(Args)]
 struct Fuzz {
-    /// A target of tests/fuzzing/fuzz_targets [default: all, one after another]
+    /// One of those in `tests/fuzzing` [default: all, one after another]
     target: Option<String>,
     /// Seconds for each target
     #[arg(long, default_value_t = 60)]

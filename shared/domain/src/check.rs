@@ -123,9 +123,9 @@ mod tests {
             cache.void().await.unwrap();
             cache.set_down(silent);
             for (id, refusal) in [("denied", Some(Refusal::TokenRevoked)), ("good", None)] {
-                let checked = checker.check(&token(id)).await.unwrap();
-                assert_eq!(checked.refusal, refusal);
-                match checked.degraded {
+                let outcome = checker.check(&token(id)).await.unwrap();
+                assert_eq!(outcome.refusal, refusal);
+                match outcome.degraded {
                     Some(Degraded::Incomplete) => assert!(!silent),
                     Some(Degraded::Unavailable(why)) => assert!(silent && !why.is_empty()),
                     None => panic!("it was reached the slow way"),
@@ -146,7 +146,7 @@ mod tests {
             (NOW - LEEWAY_SECONDS + 1, None),
         ] {
             let over = TokenFacts { expires_at: Epoch(expires_at), ..token("over") };
-            let told = checker.check(&over).await.ok().map(|checked| (checked.refusal, checked.degraded));
+            let told = checker.check(&over).await.ok().map(|told| (told.refusal, told.degraded));
             assert_eq!(told, refusal.map(|refusal| (Some(refusal), None)), "expires at {expires_at}");
         }
     }

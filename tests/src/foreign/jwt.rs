@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use adapters::oidc::JwtVerifier;
 use domain::cutoff::LEEWAY_SECONDS;
-use domain::ids::RawToken;
+use domain::ids::{RawToken, SessionId, UserId};
 use domain::ports::{Claims, TokenVerifier as _, VerifyError};
 use serde_json::Value;
 
@@ -73,8 +73,8 @@ fn assert_claims(claims: &Claims, payload: &[u8]) {
     assert_eq!((facts.issued_at.0, facts.expires_at.0), (issued, expires));
     let client = facts.client.as_ref().unwrap().as_str();
     assert_eq!(Some(client), text("client_id").or(text("azp")), "a client's cutoff reaches it");
-    assert_eq!(facts.user.as_ref().map(|user| user.as_str()), text("sub").filter(|sub| *sub != client));
-    assert_eq!(facts.session.as_ref().map(|session| session.as_str()), text("sid"));
+    assert_eq!(facts.user.as_ref().map(UserId::as_str), text("sub").filter(|sub| *sub != client));
+    assert_eq!(facts.session.as_ref().map(SessionId::as_str), text("sid"));
     assert_eq!(facts.signed_in_at.0, number("auth_time").unwrap_or(issued).min(issued), "no cutoff is out of reach");
     let roles = said["roles"].as_array().into_iter().flatten().filter_map(Value::as_str);
     assert!(roles.eq(claims.profile.roles.iter().map(String::as_str)));

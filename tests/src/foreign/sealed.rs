@@ -73,8 +73,8 @@ async fn session(text: &str) {
     let client = ClientId::parse("c").unwrap();
     let signed_in = SignedIn { user: user.clone(), profile, client, issuer_sid: None, at: Epoch(NOW) };
     let mut row = sessions.open(signed_in, &domain::audit::Origin::default()).await.unwrap();
-    let used = sessions.use_one(&user, &row.id).await.unwrap();
-    assert!(matches!(used, Used::Live(data) if data.user_data.name.as_deref() == Some(text)));
+    let outcome = sessions.use_one(&user, &row.id).await.unwrap();
+    assert!(matches!(outcome, Used::Live(data) if data.user_data.name.as_deref() == Some(text)));
     row.sealed = Some(text.to_owned());
     fleet.store.add_session(&row, Epoch(NOW)).await.unwrap();
     assert_eq!(sessions.use_one(&user, &row.id).await.unwrap(), Used::Unreadable, "nobody sealed {text}");

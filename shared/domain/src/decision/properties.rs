@@ -11,6 +11,7 @@ const AGE: i64 = 1_000;
 const LIMITS: Limits = Limits { max_sign_in_age: AGE };
 
 /// A cutoff in plain data: the names of what it is for (a user, a client, a session), when, and what it is like.
+#[allow(clippy::struct_excessive_bools, reason = "what cutoffs are like, in all combinations")]
 #[derive(Debug, Clone)]
 struct Ban {
     user: Option<u8>,
@@ -121,15 +122,16 @@ fn facts(pass: &Pass) -> TokenFacts {
     }
 }
 
-/// What a denylist says: of the scopes that are asked about, what is kept of them.
+/// The decision by what a denylist says: of the scopes that are asked about, what is kept of them.
 fn decided(bans: &[Ban], pass: &Pass, now: i64) -> Option<Refusal> {
+    let scopes = facts(pass).scopes();
+    decided_by(bans.iter().map(cutoff).filter(|cutoff| scopes.contains(&cutoff.scope)).collect(), pass, now)
+}
+
+fn decided_by(cutoffs: CutoffSet, pass: &Pass, now: i64) -> Option<Refusal> {
     let facts = facts(pass);
-    let scopes = facts.scopes();
-    let answer = Answer {
-        cutoffs: bans.iter().map(cutoff).filter(|cutoff| scopes.contains(&cutoff.scope)).collect(),
-        token_revoked: pass.is_denied,
-        spared_by: pass.listed_by.iter().copied().map(job).collect(),
-    };
+    let answer =
+        Answer { cutoffs, token_revoked: pass.is_denied, spared_by: pass.listed_by.iter().copied().map(job).collect() };
     decide(&facts, &answer, LIMITS, Epoch(now))
 }
 
@@ -160,7 +162,10 @@ proptest! {
         bans in prop::collection::vec(bans(), 0..8), pass in passes(),
         now in prop_oneof![20..90i64, (AGE + 40)..(AGE + 90)],
     ) {
-        prop_assert_eq!(decided(&bans, &pass, now).is_some(), must_be_refused(&bans, &pass, now));
+        let refused = must_be_refused(&bans, &pass, now);
+        prop_assert_eq!(decided(&bans, &pass, now).is_some(), refused);
+        // A denylist that says more than it was asked changes nothing.
+        prop_assert_eq!(decided_by(bans.iter().map(cutoff).collect(), &pass, now).is_some(), refused);
     }
 
     /// More cutoffs never let anything in again.
@@ -230,7 +235,11 @@ fn cut_4_a_token_of_the_cutoffs_second_and_before_is_refused_and_of_the_next_is_
         for (time, refused) in [(99, true), (100, true), (101, false)] {
             let ban = Ban { at: 100, ..ban.clone() };
             let by_sign_in = Pass { signed_in: time, issued: 150, ..PASS };
-            assert_eq!(decided(&[ban.clone()], &by_sign_in, 200).is_some(), refused, "auth_time {time}, {ban:?}");
+            assert_eq!(
+                decided(std::slice::from_ref(&ban), &by_sign_in, 200).is_some(),
+                refused,
+                "auth_time {time}, {ban:?}"
+            );
             let issued = Ban { by_sign_in: false, ..ban.clone() };
             let by_issue = Pass { signed_in: 50, issued: time, ..PASS };
             assert_eq!(decided(&[issued], &by_issue, 200).is_some(), refused, "iat {time}, {ban:?}");
@@ -296,4 +305,11 @@ fn check_2_a_revoked_token_is_refused_as_such_and_names_the_latest_of_several_cu
     ];
     let Some(Refusal::CutOff(named)) = decided(&bans, &PASS, 200) else { panic!("it is cut off") };
     assert_eq!((named.at, named.job), (Epoch(130), job(1)));
+}
+
+#[test]
+fn scope_7_a_tokens_rows_are_its_users_and_a_service_tokens_its_clients() {
+    assert_eq!(facts(&PASS).owner(), Some(Owner::User(user(0))));
+    assert_eq!(facts(&Pass { user: None, ..PASS }).owner(), Some(Owner::Service(client(0))));
+    assert_eq!(facts(&Pass { user: None, client: None, ..PASS }).owner(), None);
 }

@@ -1,12 +1,12 @@
 //! What a job covers, against an oracle in the contract's words over plain numbers (spec §4), at and around every boundary.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cutoff::Subject;
+use crate::cutoff::{KEPT_SECONDS, Subject};
 use crate::directory::Actor;
 use crate::ids::{SessionId, TokenId};
 use crate::time::from_millis;
@@ -26,6 +26,7 @@ fn moment(millis_after: i64) -> DateTime<Utc> {
 }
 
 /// A job's conditions in plain data; moments are milliseconds after the job's second.
+#[allow(clippy::struct_excessive_bools, reason = "the conditions that there are, in all combinations")]
 #[derive(Debug, Clone, Default)]
 struct Wish {
     kind: u8,
@@ -108,7 +109,7 @@ struct Token {
 struct Session {
     started: i64,
     expires: i64,
-    /// 10.N.0.1, as IPv4 or as IPv6 has it; or an address of IPv6 alone.
+    /// 10.N.0.1, as IPv4 or as a dual-stack server writes it.
     address: Option<(u8, bool)>,
     ended: u8,
 }
@@ -147,7 +148,7 @@ fn holdings(is_user: bool, tokens: &[Token], session: Option<&Session>) -> Holdi
         issuer_sid: None,
         ip_address: session.address.map(|(n, mapped)| {
             let v4 = Ipv4Addr::new(10, n, 0, 1);
-            if mapped { Ipv6Addr::from(v4.to_ipv6_mapped()).to_string() } else { v4.to_string() }
+            if mapped { v4.to_ipv6_mapped().to_string() } else { v4.to_string() }
         }),
         sealed: None,
         ended_by: by(session.ended),
@@ -425,7 +426,7 @@ fn scope_4_a_job_says_where_its_rows_are_and_whom_it_spares() {
     assert!(excluding(&["u"]).spares_people() && !excluding(&[]).spares_people());
     let listed = excluding(&["u"]).cutoffs(AGE)[0].spares;
     assert_eq!(listed, Spares { service_tokens: false, listed_users: true });
-    let spared = BTreeSet::from([id("u")]);
-    assert!(is_spared(&Owner::User(id("u")), &spared) && !is_spared(&Owner::User(id("v")), &spared));
-    assert!(!is_spared(&Owner::Service(id("u")), &spared), "a client is no user");
+    let list = BTreeSet::from([id("u")]);
+    assert!(is_spared(&Owner::User(id("u")), &list) && !is_spared(&Owner::User(id("v")), &list));
+    assert!(!is_spared(&Owner::Service(id("u")), &list), "a client is no user");
 }
