@@ -24,7 +24,11 @@ fn run(target: &str, run: fn(&[u8]) -> bool, bytes: &[u8], what: &str) -> bool {
 
 /// As `xxd -r -p` reads it.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Every target with its corpus: none fails, and each takes something and refuses something.

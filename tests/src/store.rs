@@ -130,6 +130,7 @@ impl Store {
     }
 
     /// The same store, by way of an address that something in front of it has.
+    #[must_use]
     pub fn behind(&self, endpoint: String) -> Self {
         Self { endpoint, database: self.database.clone() }
     }

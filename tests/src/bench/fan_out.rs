@@ -76,7 +76,8 @@ pub async fn run() -> Vec<Figure> {
     planner.effector.clock = std::sync::Arc::new(SystemClock);
     let client = aws_sdk_sqs::Client::new(&aws);
     // Both have their connections.
-    (by_planner(&planner, &site).await, bare(&client, &queue).await);
+    by_planner(&planner, &site).await;
+    bare(&client, &queue).await;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let floor = bare(&client, &queue).await;

@@ -1,6 +1,6 @@
 //! Settling 10^6 tokens against 10^4, per token. What varies is the number of users; each holds four tokens.
 //!
-//! In DynamoDB on SQLite every hundredth chunk of the large job is settled in each round, out of a table with all of its
+//! In DynamoDB on `SQLite` every hundredth chunk of the large job is settled in each round, out of a table with all of its
 //! rows, and the bare client updates as many other rows of the same table: what the store itself loses by its size is
 //! to be seen apart. In memory all of it is settled.
 
@@ -52,7 +52,7 @@ async fn bare(site: &Site, company: Company, users: impl Iterator<Item = u32>) -
     begun.elapsed().as_secs_f64() * 1e6 / f64::from(FEW * TOKENS_PER_USER)
 }
 
-/// In DynamoDB on SQLite.
+/// In DynamoDB on `SQLite`.
 async fn in_a_store() -> Vec<Figure> {
     let company = |users| Company::of("sc", users, TOKENS_PER_USER);
     let large = Site::with(company(MANY)).await;

@@ -209,7 +209,9 @@ impl Block {
             self.sign_in(user, false, at, at, mint);
         }
         let again = &mut self.tokens[before..];
-        again.iter_mut().for_each(|held| held.covered_by.clear());
+        for held in again.iter_mut() {
+            held.covered_by.clear();
+        }
         again.to_vec()
     }
 

@@ -290,7 +290,8 @@ impl Soak {
             match answer {
                 Some(answer) if answer.status == 200 && wanted(&answer.json) => return answer.json,
                 other => {
-                    assert!(begun.elapsed() < PATIENCE, "job {id} does not get there: {:?}", other.map(|a| a.text))
+                    let text = other.map(|answer| answer.text);
+                    assert!(begun.elapsed() < PATIENCE, "job {id} does not get there: {text:?}");
                 }
             }
             sleep(Duration::from_millis(300)).await;

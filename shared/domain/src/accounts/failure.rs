@@ -333,6 +333,59 @@ mod tests {
         }
     }
 
+    /// Every way there is; one that is added and not told of does not compile above, and is missing here.
+    #[test]
+    fn account_every_failure_says_what_happened_and_what_to_do_in_both_languages() {
+        let status = 403;
+        let error = || "invalid_scope".to_owned();
+        let all = [
+            Failure::NotEnrolled,
+            Failure::Inactive,
+            Failure::Full,
+            Failure::NotBegun,
+            Failure::Unknown,
+            Failure::Used,
+            Failure::Expired,
+            Failure::CleanedUp,
+            Failure::AccessDenied,
+            Failure::ProviderError { error: error() },
+            Failure::NoCode,
+            Failure::WrongIssuer,
+            Failure::NotQueued,
+            Failure::NoSecret,
+            Failure::ClientRefused { status },
+            Failure::CodeRefused { status },
+            Failure::Refused { status, error: error() },
+            Failure::TimedOut,
+            Failure::ProviderFailed,
+            Failure::NoToken,
+            Failure::WrongPerson,
+            Failure::Interrupted,
+            Failure::LoggedOut,
+            Failure::RefreshRefused { status },
+            Failure::TooOld,
+            Failure::Unreadable,
+        ];
+        let is_korean = |text: &str| text.chars().any(|letter| ('가'..='힣').contains(&letter));
+        let mut said = std::collections::BTreeSet::new();
+        for failure in &all {
+            let (english, korean) = (failure.advice(Language::English), failure.advice(Language::Korean));
+            assert!(english.text().is_ascii() && english.message.ends_with('.'), "{english:?}");
+            assert!(is_korean(&korean.message) && is_korean(korean.next), "{korean:?}");
+            for advice in [&english, &korean] {
+                assert!(advice.text().starts_with(&advice.message) && advice.text().ends_with(advice.next));
+                let named = serde_json::to_value(failure).unwrap_or_default();
+                for name in ["status", "error"] {
+                    let sent = named[name].to_string();
+                    let sent = sent.trim_matches('"');
+                    assert!(sent == "null" || advice.message.contains(sent), "{advice:?} does not say {sent}");
+                }
+            }
+            assert!(said.insert(english.message.clone()), "two failures say the same: {}", english.message);
+        }
+        assert_eq!(said.len(), all.len());
+    }
+
     #[test]
     fn account_what_a_provider_sends_is_shown_only_if_it_is_an_error_code() {
         assert_eq!(error_code("invalid_scope"), "invalid_scope");
