@@ -193,6 +193,41 @@ mod tests {
     }
 
     #[test]
+    fn account_each_wrong_setting_is_named_by_its_field_and_no_other() {
+        let user = UserId::parse("mail").unwrap();
+        let good = crate::testing::account(&user, "https://login.example.com");
+        assert_eq!(good.check(), vec![]);
+        let azure = |tenant: &str, authority: &str| Provider::AzureAd {
+            tenant: tenant.to_owned(),
+            authority: authority.to_owned(),
+        };
+        let oidc = |issuer: &str, authorization: &str, token: &str| Provider::Oidc {
+            issuer: issuer.to_owned(),
+            authorization_endpoint: Some(authorization.to_owned()),
+            token_endpoint: Some(token.to_owned()),
+        };
+        let (tls, plain) = ("https://login.example.com", "http://login.example.com");
+        let at = |provider: Provider| Account { provider, ..good.clone() };
+        assert_eq!(at(azure("contoso.onmicrosoft.com", AZURE_AUTHORITY)).check(), vec![]);
+        let wrong = [
+            (at(azure("", AZURE_AUTHORITY)), "tenant"),
+            (at(azure("contoso/../other", AZURE_AUTHORITY)), "tenant"),
+            (at(azure("contoso", plain)), "authority"),
+            (at(oidc(plain, tls, tls)), "issuer"),
+            (at(oidc(tls, plain, tls)), "authorization_endpoint"),
+            (at(oidc(tls, tls, plain)), "token_endpoint"),
+            (Account { redirect_uri: plain.to_owned(), ..good.clone() }, "redirect_uri"),
+            (Account { redirect_uri: format!("{tls}/callback?x=y"), ..good.clone() }, "redirect_uri"),
+            (Account { scopes: vec![], ..good.clone() }, "delegated_permissions"),
+            (Account { scopes: vec!["two words".to_owned()], ..good.clone() }, "delegated_permissions"),
+        ];
+        for (account, field) in wrong {
+            let pointers: Vec<String> = account.check().into_iter().map(|error| error.pointer).collect();
+            assert_eq!(pointers, [format!("/oauth/{field}")], "{account:?}");
+        }
+    }
+
+    #[test]
     fn account_tokens_go_over_tls_or_stay_on_this_machine() {
         for good in
             ["https://login.example.com", "https://a.example:8443/x", "http://127.0.0.1:80/", "http://localhost/x"]
