@@ -246,15 +246,20 @@ async fn check_3_a_key_of_another_type_does_not_read_as_nothing_there_and_is_men
 #[tokio::test]
 async fn check_3_a_value_that_makes_no_sense_does_not_read_as_nothing_there_and_is_mended() {
     let scene = Scene::new().await;
-    for (key, name) in KEYS.into_iter().skip(1) {
-        let line: Option<String> = scene.redis.say(&["GET", key]).await;
-        let cut_off = line.map_or("x".to_owned(), |line| line[..line.len() - 1].to_owned());
-        for rubbish in ["", "\n", "no cutoff", "\u{0}\n", "sb-- 5 j\n", "zz-- 5 j 9\n", &cut_off] {
-            scene.redis.say::<()>(&["SET", key, rubbish]).await;
-            let revoked = TOKENS.contains(&(name, true));
-            assert!(matches!(scene.decide(name, revoked).await, Some(Degraded::Unavailable(_))), "{key}: {rubbish:?}");
-            scene.decides_rightly_without_redis().await;
-            scene.recovers(&[]).await;
+    for (key, name) in KEYS {
+        let member: Vec<String> = scene.redis.say(&["SMEMBERS", key]).await;
+        let cut_off = member.first().map_or("U", |member| &member[..member.len() - 1]).to_owned() + " ";
+        for rubbish in ["", "\n", "no cutoff", "\u{0}", "U sb-- 5 j", "U zz-- 5 j 9", "Z sb-- 5 j 9", &cut_off] {
+            for beside in [true, false] {
+                if !beside {
+                    scene.redis.say::<()>(&["DEL", key]).await;
+                }
+                scene.redis.say::<()>(&["SADD", key, rubbish]).await;
+                let degraded = scene.decide(name, TOKENS.contains(&(name, true))).await;
+                assert!(matches!(degraded, Some(Degraded::Unavailable(_))), "{key}: {rubbish:?}: {degraded:?}");
+                scene.decides_rightly_without_redis().await;
+                scene.recovers(&[]).await;
+            }
         }
     }
 }
@@ -269,10 +274,16 @@ async fn cut_5_a_marker_of_another_type_or_server_is_none_and_a_rebuild_replaces
     assert!(matches!(scene.fleet.guard().await.unwrap(), Guarded::Rebuilt { .. }), "at the first run");
     assert_eq!(scene.decides_rightly().await, 0);
 
-    for marker in ["", "g", "g@another", "@"] {
-        scene.redis.say::<()>(&["SET", "bl:marker", marker]).await;
+    for marker in ["", "g", "M", "M g", "M g@another", "M @"] {
+        scene.redis.say::<()>(&["DEL", "bl:marker"]).await;
+        scene.redis.say::<()>(&["SADD", "bl:marker", marker]).await;
         scene.decides_rightly_without_redis().await;
         scene.recovers(&[]).await;
+        // Beside the right one, whose lease nobody renews any more.
+        scene.redis.say::<()>(&["SADD", "bl:marker", marker]).await;
+        scene.decides_rightly_without_redis().await;
+        assert!(matches!(scene.fleet.guard().await.unwrap(), Guarded::Rebuilt { .. }), "{marker:?}");
+        assert_eq!(scene.decides_rightly().await, 0, "{marker:?}");
     }
 }
 
@@ -282,11 +293,11 @@ async fn cut_5_a_write_over_something_unreadable_does_not_pass_for_all_there_was
     let user = scene.token("by-user").user.unwrap();
     let harmless = [scene.cutoff(Scope::User(user.clone()), -9_000)];
     let spared_too = [(job("another"), scene.token("spared").user.unwrap(), Epoch::from(scene.now).plus(10_000))];
-    for rubbish in [None, Some("rubbish"), Some("sb-- 5 j 99999999999\nrubbish")] {
+    for rubbish in [None, Some("rubbish"), Some("sb-- 5 j 99999999999"), Some("X j")] {
         for key in ["bl:c:U#by-user-u", "bl:x:spared-u"] {
             match rubbish {
                 None => scene.spoil(key).await,
-                Some(rubbish) => scene.redis.say::<()>(&["SET", key, rubbish]).await,
+                Some(rubbish) => scene.redis.say::<()>(&["SADD", key, rubbish]).await,
             }
             scene.fleet.cache.put_cutoffs(&harmless).await.unwrap();
             scene.fleet.cache.put_spared(&spared_too).await.unwrap();
@@ -337,8 +348,7 @@ async fn cut_5_a_replica_is_not_believed_though_its_marker_is_right() {
     replica.follow(&primary).await;
     let mut scene = Scene::with_replicas(primary, 1).await;
     scene.end_token("before").await.expect("the replica has it");
-    let marker: Option<String> = replica.say(&["GET", "bl:marker"]).await;
-    assert!(marker.is_some(), "the replica has all that its primary has");
+    assert_eq!(replica.say::<u64>(&["EXISTS", "bl:marker"]).await, 1, "the replica has all that its primary has");
     // Whoever has become connected to it, as after a failover, would not hear of it if the replica were replaced.
     scene.fleet.cache = denylist_at(replica.url(), Arc::new(SystemClock), 1, BUDGET).await;
     assert!(scene.decide("before", true).await.is_some(), "DynamoDB is asked");
@@ -380,8 +390,7 @@ async fn cut_5_a_failover_that_loses_the_last_second_loses_nothing_that_was_call
 
     scene.link.lead_to(replica.port());
     scene.redis.stop();
-    let marker: Option<String> = replica.say(&["GET", "bl:marker"]).await;
-    assert!(marker.is_some(), "the replica has been complete once");
+    assert_eq!(replica.say::<u64>(&["EXISTS", "bl:marker"]).await, 1, "the replica has been complete once");
     // It does not believe that it still is, before any guard has run: its marker names the server that failed.
     assert!(scene.decide("lost", true).await.is_some());
     scene.decides_rightly_without_redis().await;

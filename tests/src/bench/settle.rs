@@ -83,31 +83,48 @@ enum Write {
     Affected(u32, Vec<(Owner, Facts)>),
 }
 
+/// What the bare client writes for each user: the user's rows, and after each chunk's last user whom the chunk affected.
+fn writes_of(run: &str, user: usize) -> Vec<Write> {
+    let id = user_name(run, user);
+    let mut writes = Vec::new();
+    for sign_in in 0..SIGN_INS {
+        let token = |token| TokenId::parse(format!("{run}-t{user}-{sign_in}-{token}")).unwrap();
+        writes.extend((0..TOKENS_PER_SIGN_IN).map(|number| Write::Token(id.clone(), token(number))));
+        let session = SessionId::parse(format!("{run}-s{user}-{sign_in}")).unwrap();
+        writes.push(Write::Session(id.clone(), session));
+    }
+    if (user + 1) % CHUNK_USERS == 0 {
+        let facts = Facts { access_tokens: 2, refresh_tokens: 2, sessions: 2 };
+        let owners = (user + 1 - CHUNK_USERS..=user).map(|user| (Owner::User(user_name(run, user)), facts));
+        writes.push(Write::Affected(u32::try_from(user / CHUNK_USERS).unwrap(), owners.collect()));
+    }
+    writes
+}
+
 /// The floor: the same conditional updates of tokens and sessions, and the same notes of whom they belonged to, by a
-/// client that knows beforehand what there is to end. Seconds.
-async fn bare(store: &Store, run: &str) -> f64 {
+/// client that knows beforehand what there is to end. If it `reads`, it asks for each user's rows all the same, as
+/// whoever does not know them must. Seconds.
+async fn bare(store: &Store, run: &str, reads: bool) -> f64 {
     let dynamo = store.dynamo().await;
     let now = SystemClock.now();
     store.import(company::records(run, &shape(), now.timestamp())).await;
     let revoked = Revoked { at: now.into(), by: RevokedBy::parse("bare").unwrap() };
-    let mut writes = Vec::new();
-    for user in 0..USERS {
-        let id = user_name(run, user);
-        for sign_in in 0..SIGN_INS {
-            let token = |token| TokenId::parse(format!("{run}-t{user}-{sign_in}-{token}")).unwrap();
-            writes.extend((0..TOKENS_PER_SIGN_IN).map(|number| Write::Token(id.clone(), token(number))));
-            let session = SessionId::parse(format!("{run}-s{user}-{sign_in}")).unwrap();
-            writes.push(Write::Session(id.clone(), session));
-        }
-        if (user + 1) % CHUNK_USERS == 0 {
-            let facts = Facts { access_tokens: 2, refresh_tokens: 2, sessions: 2 };
-            let owners = (user + 1 - CHUNK_USERS..=user).map(|user| (Owner::User(user_name(run, user)), facts));
-            writes.push(Write::Affected(u32::try_from(user / CHUNK_USERS).unwrap(), owners.collect()));
-        }
-    }
     let job = JobId::parse(run).unwrap();
     let begun = Instant::now();
-    stream::iter(writes)
+    stream::iter(0..USERS)
+        .map(|user| {
+            let dynamo = &dynamo;
+            async move {
+                if reads {
+                    let holdings = dynamo.holdings(&Owner::User(user_name(run, user))).await.unwrap();
+                    let rows = holdings.tokens.len() + holdings.sessions.len();
+                    assert_eq!(rows, SIGN_INS * (TOKENS_PER_SIGN_IN + 1));
+                }
+                stream::iter(writes_of(run, user))
+            }
+        })
+        .buffer_unordered(CHUNKS_AT_ONCE * 16)
+        .flatten()
         .for_each_concurrent(AT_ONCE, |write| {
             let (dynamo, revoked, job) = (dynamo.clone(), revoked.clone(), job.clone());
             async move {
@@ -127,7 +144,7 @@ async fn bare(store: &Store, run: &str) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// The second floor: a bare loop over the token rows alone, by the SDK's own client. Seconds.
+/// The last floor: a bare loop over the token rows alone, by the SDK's own client. Seconds.
 async fn tokens_alone(store: &Store, run: &str) -> f64 {
     let client = Client::new(&store.aws().await);
     let now = SystemClock.now();
@@ -162,13 +179,15 @@ async fn tokens_alone(store: &Store, run: &str) -> f64 {
 /// Measures.
 pub async fn run() -> Vec<Figure> {
     let store = Store::start().await;
-    let (mut rounds, mut alone, mut last) = (Vec::new(), Vec::new(), None);
+    let (mut rounds, mut reading, mut alone, mut last) = (Vec::new(), Vec::new(), Vec::new(), None);
     for round in 0..ROUNDS {
-        let floor = bare(&store, &format!("bare{round}")).await;
+        let floor = bare(&store, &format!("bare{round}"), false).await;
         let run = one(&store, &format!("settle{round}")).await;
+        let reader = bare(&store, &format!("reader{round}"), true).await;
         let tokens = tokens_alone(&store, &format!("alone{round}")).await;
         let rate = |seconds| number(TOKENS) / seconds;
         rounds.push((rate(run.seconds), rate(floor)));
+        reading.push((rate(run.seconds), rate(reader)));
         alone.push((rate(run.seconds), rate(tokens)));
         last = Some(run);
     }
@@ -181,6 +200,12 @@ pub async fn run() -> Vec<Figure> {
             "/s",
             "bare client, the same conditional updates of tokens and sessions, the same notes of affected users",
             rounds,
+        ),
+        Figure::measured(
+            "the same",
+            "/s",
+            "bare client, the same updates and notes, and a query of each user, as who does not know the ids must make",
+            reading,
         ),
         Figure::measured(
             "the same",

@@ -1,10 +1,41 @@
-//! The text form of cutoffs in Redis, written by the merge scripts.
+//! What the members of the denylist's sets say, each in one form only: written by the scripts, read here.
 
 use domain::cutoff::{Basis, Cutoff, Kinds, Scope, Spares};
 use domain::error::PortError;
 use domain::ids::JobId;
-use domain::ports::PortResult;
 use domain::time::Epoch;
+
+/// What one member says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// Of which generation and server the denylist is complete.
+    Marker(&'a str),
+    /// The token that was asked about is revoked.
+    Denied,
+    /// A cutoff of one of the scopes that were asked about.
+    Cutoff(Cutoff),
+    /// A job that spares the user.
+    SparedBy(JobId),
+}
+
+/// The marker as it is written.
+pub fn marker(generation: &str, server: &str) -> String {
+    format!("M {generation}@{server}")
+}
+
+/// The member that says that a token is revoked.
+pub const DENIED: &str = "T";
+
+/// The letter of a kind of scope. No question asks about two scopes of a kind, so that it says which one is meant.
+pub fn letter(scope: &Scope) -> &'static str {
+    match scope {
+        Scope::Everything => "A",
+        Scope::User(_) => "U",
+        Scope::Client(_) => "C",
+        Scope::UserClient(..) => "P",
+        Scope::Session(_) => "S",
+    }
+}
 
 /// The variety of a cutoff in one word: basis, kinds, what it spares, and whose list that is.
 pub fn write_variety(cutoff: &Cutoff) -> String {
@@ -32,9 +63,11 @@ fn number(text: &str) -> Option<i64> {
     text.parse::<i64>().ok().filter(|number| number.to_string() == text)
 }
 
-fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
-    let mut words = line.split(' ');
-    let (variety, at, job, retires_at) = (words.next()?, words.next()?, words.next()?, words.next()?);
+fn retirement(text: &str) -> Option<Epoch> {
+    number(text).filter(|at| *at >= 0).map(Epoch)
+}
+
+fn read_cutoff(scope: &Scope, [variety, at, job, retires_at]: [&str; 4]) -> Option<Cutoff> {
     let mut letters = variety.chars();
     let basis = match letters.next()? {
         's' => Basis::SignIn,
@@ -49,9 +82,6 @@ fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
     };
     let service_tokens = letters.next()? == 't';
     let listed_users = letters.next()? == 'l';
-    if words.next().is_some() {
-        return None;
-    }
     let cutoff = Cutoff {
         scope: scope.clone(),
         basis,
@@ -59,32 +89,33 @@ fn read_cutoff(scope: &Scope, line: &str) -> Option<Cutoff> {
         spares: Spares { service_tokens, listed_users },
         at: Epoch(number(at)?),
         job: JobId::parse(job).ok()?,
-        retires_at: Epoch(number(retires_at).filter(|at| *at >= 0)?),
+        retires_at: retirement(retires_at)?,
     };
     // What would not be written so is not of ours, whatever could be made of it.
     (write_variety(&cutoff) == variety).then_some(cutoff)
 }
 
-/// The lines of a key. One that is there says something, and every line of it has an end: a line feed and nothing else.
-fn lines_of(value: &[u8]) -> PortResult<std::str::Split<'_, char>> {
-    let text = str::from_utf8(value).ok().and_then(|text| text.strip_suffix('\n'));
-    text.map(|text| text.split('\n')).ok_or_else(|| corrupt(&String::from_utf8_lossy(value)))
-}
-
-/// Reads the lines of one scope. What is unreadable is an error, never "no cutoff".
-pub fn read_cutoffs(scope: &Scope, value: &[u8], into: &mut Vec<Cutoff>) -> PortResult<()> {
-    for line in lines_of(value)? {
-        into.push(read_cutoff(scope, line).ok_or_else(|| corrupt(line))?);
+/// Reads a member of what a question about these scopes found. `None` if it is not of ours; nobody may take that for
+/// "nothing there".
+pub fn read<'a>(member: &'a [u8], scopes: &[Scope]) -> Option<Said<'a>> {
+    let text = str::from_utf8(member).ok()?;
+    let mut words = text.split(' ');
+    let first = words.next()?;
+    if first == "M" {
+        return text.strip_prefix("M ").map(Said::Marker);
     }
-    Ok(())
-}
-
-/// Reads the jobs that spare a user.
-pub fn read_spared(value: &[u8]) -> PortResult<Vec<JobId>> {
-    let job = |line: &str| {
-        let (job, retires_at) = line.split_once(' ')?;
-        number(retires_at).filter(|at| *at >= 0)?;
-        JobId::parse(job).ok()
+    let mut word = || words.next();
+    let said = match first {
+        DENIED => Said::Denied,
+        "X" => {
+            let job = JobId::parse(word()?).ok()?;
+            retirement(word()?)?;
+            Said::SparedBy(job)
+        }
+        _ => {
+            let scope = scopes.iter().find(|scope| letter(scope) == first)?;
+            Said::Cutoff(read_cutoff(scope, [word()?, word()?, word()?, word()?])?)
+        }
     };
-    lines_of(value)?.map(|line| job(line).ok_or_else(|| corrupt(line))).collect()
+    words.next().is_none().then_some(said)
 }

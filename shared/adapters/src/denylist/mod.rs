@@ -1,17 +1,17 @@
 //! The denylist's projection in Redis or Valkey.
 //!
-//! | key | value | lives until |
+//! | key | members | lives until |
 //! |---|---|---|
-//! | `bl:c:<scope>` | one line per variety of cutoff: `variety at job retires_at` | the last line retires |
-//! | `bl:t:<token>` | `1` | the token has expired, plus leeway |
-//! | `bl:x:<user>` | one line per job that spares the user: `job retires_at` | the last line retires |
-//! | `bl:marker` | `generation-evicted@server`: "this server holds everything" | its lease ends |
-//! | `bl:rebuild` | `rebuild@server`: a rebuild began here | an hour |
+//! | `bl:c:<scope>` | one per variety of cutoff: `<kind of scope> variety at job retires_at` | the last one retires |
+//! | `bl:t:<token>` | `T` | the token has expired, plus leeway |
+//! | `bl:x:<user>` | one per job that spares the user: `X job retires_at` | the last one retires |
+//! | `bl:marker` | `M generation-evicted@server`: "this server holds everything" | its lease ends |
+//! | `bl:rebuild` | no set, but `rebuild@server`: a rebuild began here | an hour |
 //!
-//! One question is one round trip: an `MGET` over all of them, and an `EXISTS` over the same keys, as a key of another
-//! type than ours reads as if it were not there. Writes merge by script, so that no cutoff moves back whoever comes
-//! last. `server` is the replication id, which changes with every restart and failover; a marker that names another
-//! server than the one that is connected is not believed.
+//! One question is one command, `SUNION` over all of them: it answers with what there is, and fails if a single key is
+//! no set, where `MGET` would read another's key as if it were not there. Writes merge by script, so that no cutoff
+//! moves back whoever comes last. `server` is the replication id, which changes with every restart and failover; a
+//! marker that names another server than the one that is connected is not believed.
 //!
 //! What cannot be read is never "nothing there": the question fails, so that DynamoDB is asked (`[CHECK-3]`). Whoever
 //! finds such a key, to ask or to write, takes the marker away with it, and the rebuild that follows writes anew
@@ -38,6 +38,7 @@ use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisResult, Script
 use tokio::time::Instant;
 
 use iam::IamAuth;
+use lines::Said;
 use link::{Line, Link, failed};
 
 const MARKER: &str = "bl:marker";
@@ -54,73 +55,91 @@ const VOID: Duration = Duration::from_secs(1);
 
 /// Merges one cutoff into its scope: per variety the later time stays. `domain::cutoff::CutoffSet::add` in Lua.
 ///
-/// `GET` fails for a key of another type. Such a key, or one with lines of another form, is replaced; what it should
-/// have said is not known here, so that the marker and any rebuild under way (keys two and three) go with it.
+/// A key of another type, or one with a member of another form, is replaced; what it should have said is not known
+/// here, so that the marker and any rebuild under way (keys two and three) go with it.
 const MERGE_CUTOFF: &str = r"
-local variety, at, job, retires, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local value = redis.pcall('GET', KEYS[1]) or ''
-local foreign = type(value) ~= 'string'
-if foreign then value = '' end
-local kept, last, read = {}, 0, 0
-for from, v, a, j, r, to in string.gmatch(value, '()(%S+) (%-?%d+) (%S+) (%d+)\n()') do
-  read = read + to - from
+local scope, variety, at, job = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local retires, now = tonumber(ARGV[5]), tonumber(ARGV[6])
+local members = redis.pcall('SMEMBERS', KEYS[1])
+local foreign, kept, last = members.err ~= nil, {}, 0
+for _, member in ipairs(members) do
+  local s, v, a, j, r = string.match(member, '^(%u) (%S+) (%-?%d+) (%S+) (%d+)$')
   a, r = tonumber(a), tonumber(r)
-  if v == variety then
+  if s ~= scope then
+    foreign = true
+  elseif v == variety then
     retires = math.max(retires, r)
     if a >= at then at, job = a, j end
   elseif r > now then
-    kept[#kept + 1] = string.format('%s %d %s %d\n', v, a, j, r)
+    kept[#kept + 1] = member
     last = math.max(last, r)
   end
 end
-if foreign or read ~= #value then redis.call('DEL', KEYS[2], KEYS[3]) end
-kept[#kept + 1] = string.format('%s %d %s %d\n', variety, at, job, retires)
-redis.call('SET', KEYS[1], table.concat(kept), 'EXAT', math.max(last, retires))
+if foreign then redis.call('DEL', KEYS[2], KEYS[3]) end
+kept[#kept + 1] = string.format('%s %s %d %s %d', scope, variety, at, job, retires)
+redis.call('DEL', KEYS[1])
+redis.call('SADD', KEYS[1], unpack(kept))
+redis.call('EXPIREAT', KEYS[1], math.max(last, retires))
 ";
 
 /// Merges one sparing job into its user, by the same rules.
 const MERGE_SPARED: &str = r"
 local job, retires, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local value = redis.pcall('GET', KEYS[1]) or ''
-local foreign = type(value) ~= 'string'
-if foreign then value = '' end
-local kept, last, read = {}, retires, 0
-for from, j, r, to in string.gmatch(value, '()(%S+) (%d+)\n()') do
-  read = read + to - from
+local members = redis.pcall('SMEMBERS', KEYS[1])
+local foreign, kept, last = members.err ~= nil, {}, retires
+for _, member in ipairs(members) do
+  local j, r = string.match(member, '^X (%S+) (%d+)$')
   r = tonumber(r)
-  if j ~= job and r > now then
-    kept[#kept + 1] = string.format('%s %d\n', j, r)
+  if not j then
+    foreign = true
+  elseif j ~= job and r > now then
+    kept[#kept + 1] = member
     last = math.max(last, r)
   end
 end
-if foreign or read ~= #value then redis.call('DEL', KEYS[2], KEYS[3]) end
-kept[#kept + 1] = string.format('%s %d\n', job, retires)
-redis.call('SET', KEYS[1], table.concat(kept), 'EXAT', last)
+if foreign then redis.call('DEL', KEYS[2], KEYS[3]) end
+kept[#kept + 1] = string.format('X %s %d', job, retires)
+redis.call('DEL', KEYS[1])
+redis.call('SADD', KEYS[1], unpack(kept))
+redis.call('EXPIREAT', KEYS[1], last)
 ";
 
-/// Takes away keys that cannot be read (from the third on), and the marker and any rebuild under way with them, in one
-/// step: nobody sees them gone and the marker standing. Those that were mended in the meantime stay: a key is taken if
-/// its type is not ours, or it still says what was read.
+/// Denies one token. Whatever else was at its key could say no more than that.
+const DENY_TOKEN: &str = r"
+redis.call('DEL', KEYS[1])
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('EXPIREAT', KEYS[1], ARGV[2])
+";
+
+/// Takes away those keys (from the second on) that are of another type or hold one of the members that nobody could
+/// read, and the rebuild under way and the marker with them, in one step: nobody sees them gone and the marker standing.
+/// A key that was mended in the meantime stays.
 const CAST_OUT: &str = r"
-local bad = {}
-for i = 3, #KEYS do
-  local value = redis.pcall('GET', KEYS[i])
-  if value and (type(value) ~= 'string' or value == ARGV[i - 2]) then bad[#bad + 1] = KEYS[i] end
+local unreadable, bad = {}, {}
+for _, member in ipairs(ARGV) do unreadable[member] = true end
+for i = 2, #KEYS do
+  local members = redis.pcall('SMEMBERS', KEYS[i])
+  local foreign = members.err ~= nil
+  for _, member in ipairs(members) do foreign = foreign or unreadable[member] end
+  if foreign then bad[#bad + 1] = KEYS[i] end
 end
 if #bad > 0 then redis.call('DEL', KEYS[1], KEYS[2], unpack(bad)) end
 return #bad
 ";
 
-/// A key of another type is no marker: `pcall` makes it a table, which equals no text.
+/// A marker beside another one is none.
 const RENEW: &str = r"
-if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local members = redis.pcall('SMEMBERS', KEYS[1])
+if members.err or #members ~= 1 or members[1] ~= ARGV[1] then return 0 end
 return redis.call('EXPIRE', KEYS[1], ARGV[2])
 ";
 
+/// A key of another type is no note of a rebuild: `pcall` makes it a table, which equals no text.
 const FINISH: &str = r"
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('SADD', KEYS[2], ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 1
 ";
 
@@ -156,13 +175,11 @@ impl RedisDenylist {
 
     /// Runs commands in pipelines, each of which ends with a wait for the replicas: a wait on another connection would
     /// know nothing of these writes, and say at once that everybody has them.
-    async fn run(&self, script: Option<&str>, commands: Vec<Cmd>) -> PortResult<()> {
+    async fn run(&self, script: &str, commands: Vec<Cmd>) -> PortResult<()> {
         for batch in commands.chunks(PIPELINE) {
             let mut pipeline = Pipeline::with_capacity(batch.len() + 2);
-            if let Some(script) = script {
-                // Loading it every time costs a few hundred bytes and survives every flush and failover.
-                pipeline.cmd("SCRIPT").arg("LOAD").arg(script).ignore();
-            }
+            // Loading it every time costs a few hundred bytes and survives every flush and failover.
+            pipeline.cmd("SCRIPT").arg("LOAD").arg(script).ignore();
             for command in batch {
                 pipeline.add_command(command.clone()).ignore();
             }
@@ -189,20 +206,20 @@ impl RedisDenylist {
     }
 
     /// Whether a marker was set on the server that is connected, and that one is no replica.
-    async fn is_of_this_server(&self, marker: &[u8], line: &Line) -> RedisResult<bool> {
-        let names = |server: &str| marker.strip_suffix(server.as_bytes()).is_some_and(|rest| rest.ends_with(b"@"));
+    async fn is_of_this_server(&self, marker: &str, line: &Line) -> RedisResult<bool> {
+        let names = |server: &str| marker.strip_suffix(server).is_some_and(|rest| rest.ends_with('@'));
         // It is asked only where what is known of it does not agree with the marker, as after a failover.
         Ok(line.known_server().is_some_and(|server| names(&server)) || names(&line.primary().await?))
     }
 
-    /// Takes away what cannot be read: keys, and what they were seen to hold. The next rebuild brings back what is
-    /// missing, and until then nobody believes what is left.
-    async fn cast_out(&self, suspects: &[(&String, &[u8])], limit: Duration) {
+    /// Takes away what cannot be read: those of the keys that are of another type, or hold the member. The next rebuild
+    /// brings back what is missing, and until then nobody believes what is left.
+    async fn cast_out(&self, keys: &[String], unreadable: Option<&[u8]>, limit: Duration) {
         let script = Script::new(CAST_OUT);
-        let mut cast = script.key(MARKER);
-        cast.key(REBUILD);
-        for (key, seen) in suspects {
-            cast.key(key).arg(seen);
+        let mut cast = script.key(REBUILD);
+        cast.key(keys);
+        if let Some(member) = unreadable {
+            cast.arg(member);
         }
         let cast = self.link.call(limit, async |line| cast.invoke_async::<u64>(&mut line.connection()).await);
         match cast.await {
@@ -231,25 +248,38 @@ fn spared_key(user: &UserId) -> String {
     format!("bl:x:{user}")
 }
 
-/// What a key holds, if it is there and of our type.
-type Value = Option<Vec<u8>>;
+/// What a question found.
+enum Found {
+    /// A denylist that is complete, by its marker.
+    Members(Vec<Vec<u8>>),
+    /// None, or one that is not of this server.
+    Incomplete,
+    /// A key that is no set, somewhere.
+    AnotherType,
+}
 
-/// Reads what the token's own key, those of its scopes and that of its user hold. Says which one is unreadable.
-fn read(token: &TokenFacts, scopes: &[Scope], values: &[Value]) -> Result<Answer, (usize, PortError)> {
-    let [denied, values @ ..] = values else { return Ok(Answer::default()) };
-    let mut cutoffs = Vec::new();
-    for (at, (scope, value)) in scopes.iter().zip(values).enumerate() {
-        if let Some(value) = value {
-            lines::read_cutoffs(scope, value, &mut cutoffs).map_err(|error| (at + 1, error))?;
+/// The marker among what was found. Where there are two, somebody else has written one.
+fn marker(members: &[Vec<u8>]) -> Option<&str> {
+    let mut markers = members.iter().filter_map(|member| match lines::read(member, &[]) {
+        Some(Said::Marker(marker)) => Some(marker),
+        _ => None,
+    });
+    markers.next().filter(|_| markers.next().is_none())
+}
+
+/// What was found, as an answer; else the member that nobody can read.
+fn read(scopes: &[Scope], members: Vec<Vec<u8>>) -> Result<Answer, Vec<u8>> {
+    let (mut cutoffs, mut token_revoked, mut spared_by) = (Vec::new(), false, Vec::new());
+    for member in members {
+        match lines::read(&member, scopes) {
+            Some(Said::Marker(_)) => {}
+            Some(Said::Denied) => token_revoked = true,
+            Some(Said::Cutoff(cutoff)) => cutoffs.push(cutoff),
+            Some(Said::SparedBy(job)) => spared_by.push(job),
+            None => return Err(member),
         }
     }
-    let spared = token.user.as_ref().and_then(|_| values.get(scopes.len())?.as_deref());
-    let spared_by = spared.map_or_else(|| Ok(Vec::new()), lines::read_spared);
-    Ok(Answer {
-        cutoffs: cutoffs.into_iter().collect(),
-        token_revoked: denied.is_some(),
-        spared_by: spared_by.map_err(|error| (scopes.len() + 1, error))?,
-    })
+    Ok(Answer { cutoffs: cutoffs.into_iter().collect(), token_revoked, spared_by })
 }
 
 #[async_trait]
@@ -271,37 +301,34 @@ impl DenylistCache for RedisDenylist {
     async fn ask(&self, token: &TokenFacts) -> PortResult<CacheAnswer> {
         let begun = Instant::now();
         let scopes = token.scopes();
-        let mut keys = vec![token_key(&token.id)];
+        let mut keys = vec![MARKER.to_owned(), token_key(&token.id)];
         keys.extend(scopes.iter().map(cutoff_key));
         keys.extend(token.user.as_ref().map(spared_key));
-        let mut question = Pipeline::with_capacity(2);
-        question.cmd("MGET").arg(MARKER).arg(&keys).cmd("EXISTS").arg(&keys);
+        let mut question = redis::cmd("SUNION");
+        question.arg(&keys);
         let asked = async |line: Arc<Line>| {
-            let (mut values, there): (Vec<Value>, usize) = question.query_async(&mut line.connection()).await?;
-            let believed = match values.first_mut().and_then(Option::take) {
-                Some(marker) => self.is_of_this_server(&marker, &line).await?,
+            let members: Vec<Vec<u8>> = match question.query_async(&mut line.connection()).await {
+                Err(error) if error.code() == Some("WRONGTYPE") => return Ok(Found::AnotherType),
+                answered => answered?,
+            };
+            let believed = match marker(&members) {
+                Some(marker) => self.is_of_this_server(marker, &line).await?,
                 None => false,
             };
-            Ok(believed.then_some((values, there)))
+            Ok(if believed { Found::Members(members) } else { Found::Incomplete })
         };
-        let Some((values, there)) = self.link.call(self.budget, asked).await? else {
-            return Ok(CacheAnswer::Incomplete);
-        };
-        let Some((_, values)) = values.split_first().filter(|(_, values)| values.len() == keys.len()) else {
-            let cause = "MGET answered more or less than it was asked".to_owned();
-            return Err(PortError::Unavailable { service: "Redis", cause });
-        };
-        let (error, suspects) = if there > values.iter().flatten().count() {
-            // Which of them it is, the script finds out; one that was just being written is none.
-            let absent = keys.iter().zip(values).filter(|(_, value)| value.is_none());
-            (lines::corrupt("a key of another type"), absent.map(|(key, _)| (key, &b""[..])).collect())
-        } else {
-            match read(token, &scopes, values) {
+        let (unreadable, error) = match self.link.call(self.budget, asked).await? {
+            Found::Incomplete => return Ok(CacheAnswer::Incomplete),
+            Found::AnotherType => (None, lines::corrupt("a key of another type")),
+            Found::Members(members) => match read(&scopes, members) {
                 Ok(answer) => return Ok(CacheAnswer::Complete(answer)),
-                Err((at, error)) => (error, vec![(&keys[at], values[at].as_deref().unwrap_or_default())]),
-            }
+                Err(member) => {
+                    let error = lines::corrupt(&String::from_utf8_lossy(&member));
+                    (Some(member), error)
+                }
+            },
         };
-        self.cast_out(&suspects, self.budget.saturating_sub(begun.elapsed())).await;
+        self.cast_out(&keys, unreadable.as_deref(), self.budget.saturating_sub(begun.elapsed())).await;
         Err(error)
     }
 
@@ -312,6 +339,7 @@ impl DenylistCache for RedisDenylist {
             let mut command = redis::cmd("EVALSHA");
             command.arg(script.get_hash()).arg(3).arg(cutoff_key(&cutoff.scope)).arg(MARKER).arg(REBUILD);
             command
+                .arg(lines::letter(&cutoff.scope))
                 .arg(lines::write_variety(cutoff))
                 .arg(cutoff.at.0)
                 .arg(cutoff.job.as_str())
@@ -320,18 +348,19 @@ impl DenylistCache for RedisDenylist {
             command
         });
         let commands = commands.collect();
-        self.run(Some(MERGE_CUTOFF), commands).await
+        self.run(MERGE_CUTOFF, commands).await
     }
 
     async fn put_tokens(&self, tokens: &[(TokenId, Epoch)]) -> PortResult<()> {
         let now = self.now();
+        let script = Script::new(DENY_TOKEN);
         let commands = tokens.iter().filter(|(_, retires_at)| retires_at.0 > now).map(|(token, retires_at)| {
-            let mut command = redis::cmd("SET");
-            command.arg(token_key(token)).arg("1").arg("EXAT").arg(retires_at.0);
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(script.get_hash()).arg(1).arg(token_key(token)).arg(lines::DENIED).arg(retires_at.0);
             command
         });
         let commands = commands.collect();
-        self.run(None, commands).await
+        self.run(DENY_TOKEN, commands).await
     }
 
     async fn put_spared(&self, spared: &[(JobId, UserId, Epoch)]) -> PortResult<()> {
@@ -344,12 +373,12 @@ impl DenylistCache for RedisDenylist {
             command
         });
         let commands = commands.collect();
-        self.run(Some(MERGE_SPARED), commands).await
+        self.run(MERGE_SPARED, commands).await
     }
 
     async fn renew(&self, generation: &str) -> PortResult<bool> {
         let renew = async |line: Arc<Line>| {
-            let marker = format!("{generation}@{}", line.server().await?);
+            let marker = lines::marker(generation, &line.server().await?);
             let script = Script::new(RENEW);
             script.key(MARKER).arg(marker).arg(LEASE_SECONDS).invoke_async(&mut line.connection()).await
         };
@@ -373,7 +402,7 @@ impl DenylistCache for RedisDenylist {
             let server = line.server().await?;
             let script = Script::new(FINISH);
             let mut finish = script.key(REBUILD);
-            finish.key(MARKER).arg(format!("{rebuild}@{server}")).arg(format!("{generation}@{server}"));
+            finish.key(MARKER).arg(format!("{rebuild}@{server}")).arg(lines::marker(generation, &server));
             finish.arg(LEASE_SECONDS).invoke_async(&mut line.connection()).await
         };
         self.write(finish).await
