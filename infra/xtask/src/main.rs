@@ -4,6 +4,7 @@
 //! tools) comes from [`settings`]; nothing else reads the environment.
 
 mod checks;
+mod coverage;
 mod deploy;
 mod failure;
 mod fuzz;
@@ -62,7 +63,11 @@ enum Task {
     /// Runs all tests against the local stack
     Test(Rest),
     /// Measures which lines of the domain the tests reach without a stack, and names the others
-    Coverage,
+    Coverage {
+        /// By the domain's own tests alone, which are built much faster
+        #[arg(long)]
+        own: bool,
+    },
     /// Plants bugs in the safety core, one at a time, and names those that no test of the domain notices
     Mutants(Rest),
     /// Looks for bytes that break a promise of whatever reads them, led by coverage
@@ -135,7 +140,7 @@ fn run(settings: &Settings, task: Task) -> Result<ExitCode> {
         Task::Audit(rest) => return on_running_stack(settings, "audit", &rest.args),
         Task::Dlq(rest) => return on_running_stack(settings, "dlq", &rest.args),
         Task::Test(rest) => return checks::test(settings, &rest.args),
-        Task::Coverage => checks::coverage(settings)?,
+        Task::Coverage { own } => checks::coverage(settings, own)?,
         Task::Mutants(rest) => checks::mutants(settings, &rest.args)?,
         Task::Fuzz(Fuzz { target, seconds }) => fuzz::run(settings, target.as_deref(), seconds)?,
         Task::Lint => checks::lint(settings)?,

@@ -89,3 +89,34 @@ impl Canceller {
         Err(PortError::Unavailable { service: "jobs", cause }.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::ids::{GroupId, UserId};
+    use crate::ports::NewJob;
+    use crate::testing::{Memory, SeededIds, TestClock, contract};
+    use crate::time::from_millis;
+
+    #[tokio::test]
+    async fn api_7_a_job_is_cancelled_once_and_never_while_its_store_is_silent() {
+        let (store, clock) = (Arc::new(Memory::default()), Arc::new(TestClock::at(from_millis(0))));
+        let auditor = Auditor { log: store.clone(), clock: clock.clone(), ids: Arc::new(SeededIds::new(1)) };
+        let canceller = Canceller { jobs: store.clone(), auditor, clock: clock.clone() };
+        let admin = UserId::parse("admin").unwrap();
+        let admin = User { permissions: vec!["batch_logout:cancel".to_owned()], ..User::unknown(admin) };
+        let job = contract::job("job", &GroupId::parse("g").unwrap(), clock.now());
+        store.create(NewJob::plain(&job)).await.unwrap();
+        let (origin, reason) = (Origin::default(), "잘못된 그룹을 골랐습니다");
+        let cancel = async |id: &str| canceller.cancel(&admin, &JobId::parse(id).unwrap(), reason, &origin).await;
+
+        store.set_down(true);
+        assert!(matches!(cancel("job").await, Err(NotCancelled::Refused(Refused::Port(_)))));
+        store.set_down(false);
+        assert!(matches!(cancel("another").await, Err(NotCancelled::Unknown)));
+        assert_eq!(cancel("job").await.unwrap().0.cancelled.unwrap().reason, reason);
+        assert!(matches!(cancel("job").await, Err(NotCancelled::Ended("cancelled"))));
+        assert_eq!(store.audit_size(), 1);
+    }
+}

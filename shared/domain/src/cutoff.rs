@@ -313,6 +313,21 @@ mod tests {
     }
 
     #[test]
+    fn cut_3_a_cutoff_that_says_nothing_new_does_not_take_the_name_of_the_one_that_is_there() {
+        let cutoff = |by, retires_at| Cutoff {
+            scope: Scope::Everything,
+            basis: Basis::SignIn,
+            kinds: Kinds::Both,
+            spares: Spares::default(),
+            at: Epoch(20),
+            job: job(by),
+            retires_at: Epoch(retires_at),
+        };
+        let set: CutoffSet = [cutoff(1, 900), cutoff(2, 1_000)].into_iter().collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [&cutoff(1, 1_000)]);
+    }
+
+    #[test]
     fn cut_3_no_two_scopes_share_a_key_whatever_their_ids_hold() {
         let user = |text: &str| UserId::parse(text).unwrap();
         let client = |text: &str| ClientId::parse(text).unwrap();

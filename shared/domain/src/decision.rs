@@ -108,7 +108,7 @@ mod properties;
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use crate::cutoff::{Basis, Kinds, Spares};
+    use crate::cutoff::{Basis, KEPT_SECONDS, Kinds, Spares};
 
     const LIMITS: Limits = Limits { max_sign_in_age: 1_000 };
 
@@ -150,6 +150,15 @@ mod tests {
             let answer = Answer { cutoffs, ..Answer::default() };
             assert!(decide(&long_lived, &answer, LIMITS, Epoch(now)).is_some(), "accepted at {now}");
         }
+    }
+
+    /// Whoever forgets the entry may be a leeway ahead of the verifier.
+    #[test]
+    fn cut_5_a_denied_tokens_entry_is_kept_until_a_verifier_that_is_behind_refuses_it_by_itself() {
+        let decided = |verifiers_now| decide(&token(), &Answer::default(), LIMITS, Epoch(verifiers_now));
+        let kept_until = token().expires_at.plus(KEPT_SECONDS).0;
+        assert_eq!(decided(kept_until - LEEWAY_SECONDS), Some(Refusal::Expired));
+        assert_eq!(decided(kept_until - LEEWAY_SECONDS - 1), None, "a second earlier it is still needed");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::cutoff::{Basis, Cutoff, KEPT_SECONDS, Kinds, Scope, Spares};
 use crate::decision::Limits;
+use crate::error::PortError;
 use crate::guard;
 use crate::ids::{JobId, TokenId};
-use crate::ports::{DenylistCache, DenylistStore, PortResult};
+use crate::ports::{DenylistCache, DenylistStore};
 use crate::source::IdSource;
 use crate::time::Epoch;
 use crate::token::RevokedBy;
@@ -27,7 +28,7 @@ pub struct Denier {
 
 impl Denier {
     /// Denies tokens by their ids until they have expired, given when that is.
-    pub async fn tokens(&self, tokens: impl IntoIterator<Item = (TokenId, Epoch)>) -> PortResult<()> {
+    pub async fn tokens(&self, tokens: impl IntoIterator<Item = (TokenId, Epoch)>) -> Result<(), PortError> {
         let until = |(id, expires_at): (TokenId, Epoch)| (id, expires_at.plus(KEPT_SECONDS));
         let denied: Vec<_> = tokens.into_iter().map(until).collect();
         if denied.is_empty() {
@@ -38,7 +39,12 @@ impl Denier {
     }
 
     /// Denies whatever stems from a sign-in of a scope at or before a moment.
-    pub async fn sign_ins(&self, scopes: impl IntoIterator<Item = Scope>, at: Epoch, by: &RevokedBy) -> PortResult<()> {
+    pub async fn sign_ins(
+        &self,
+        scopes: impl IntoIterator<Item = Scope>,
+        at: Epoch,
+        by: &RevokedBy,
+    ) -> Result<(), PortError> {
         // A cutoff names the job that set it; where there is none, whoever ended the sign-in.
         let by = JobId::parse(by.as_str()).unwrap_or_else(|_| unreachable!("it is an id or a word"));
         let cutoff = |scope| Cutoff {
@@ -56,7 +62,7 @@ impl Denier {
     }
 
     /// A cache that could not be told is not to be trusted by anybody (`[CUT-1]`).
-    async fn projected(&self, outcome: PortResult<()>) -> PortResult<()> {
+    async fn projected(&self, outcome: Result<(), PortError>) -> Result<(), PortError> {
         if outcome.is_err() {
             guard::distrust(self.denylist.as_ref(), self.cache.as_ref(), self.ids.as_ref()).await?;
         }

@@ -186,3 +186,94 @@ impl EmergencyDesk {
 fn hashed(actor: &UserId, id: &str, digits: &str) -> Vec<u8> {
     format!("{id}:{digits}:{actor}").into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::testing::{Memory, MemoryMailer, MemoryVault, SeededIds, TestClock};
+    use crate::time::from_millis;
+
+    struct Scene {
+        store: Arc<Memory>,
+        clock: Arc<TestClock>,
+        mailer: Arc<MemoryMailer>,
+        desk: EmergencyDesk,
+        admin: User,
+    }
+
+    fn scene() -> Scene {
+        let (store, mailer) = (Arc::new(Memory::default()), Arc::new(MemoryMailer::default()));
+        let (clock, ids) = (Arc::new(TestClock::at(from_millis(0))), Arc::new(SeededIds::new(1_234_567)));
+        let desk = EmergencyDesk {
+            keys: store.clone(),
+            jobs: store.clone(),
+            vault: Arc::new(MemoryVault::default()),
+            mailer: mailer.clone(),
+            auditor: Auditor { log: store.clone(), clock: clock.clone(), ids: ids.clone() },
+            clock: clock.clone(),
+            ids,
+        };
+        let admin = User {
+            permissions: vec!["batch_logout:execute:emergency".to_owned()],
+            email: Some("admin@example.com".to_owned()),
+            ..User::unknown(UserId::parse("admin").unwrap())
+        };
+        Scene { store, clock, mailer, desk, admin }
+    }
+
+    /// The six digits of the last mail.
+    fn digits(mailer: &MemoryMailer) -> String {
+        let text = mailer.sent().last().unwrap().text.clone();
+        let numbers = text.split(|letter: char| !letter.is_ascii_digit());
+        numbers.into_iter().find(|number| number.len() == 6).unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn ekey_1_a_wrong_key_is_refused_and_so_is_the_right_one_after_five_tries_or_five_minutes() {
+        let Scene { clock, mailer, desk, admin, .. } = scene();
+        let verify = async |key: Option<&str>| desk.verify(&admin.id, key.map(PresentedKey::new).as_ref()).await;
+        assert!(matches!(verify(Some("000000")).await, Err(Refused::WrongKey(WRONG))), "there is none yet");
+        desk.request(&admin, &Origin::default()).await.unwrap();
+        let right = digits(&mailer);
+        let wrong = if right == "123456" { "654321" } else { "123456" };
+        assert!(matches!(verify(None).await, Err(Refused::WrongKey(MISSING))), "which takes no try");
+        for _ in 0..KEY_TRIES - 1 {
+            assert!(matches!(verify(Some(wrong)).await, Err(Refused::WrongKey(WRONG))));
+        }
+        assert_eq!(verify(Some(&right)).await.unwrap().actor, admin.id, "the last try");
+        assert!(matches!(verify(Some(&right)).await, Err(Refused::WrongKey(WRONG))), "one too many");
+
+        desk.request(&admin, &Origin::default()).await.unwrap();
+        let right = digits(&mailer);
+        let other = desk.verify(&UserId::parse("other").unwrap(), Some(&PresentedKey::new(&right))).await;
+        assert!(matches!(other, Err(Refused::WrongKey(WRONG))), "a key is one admin's");
+        clock.advance(TimeDelta::seconds(299));
+        assert!(verify(Some(&right)).await.is_ok());
+        clock.advance(TimeDelta::seconds(1));
+        assert!(matches!(verify(Some(&right)).await, Err(Refused::WrongKey(WRONG))));
+    }
+
+    #[tokio::test]
+    async fn ekey_1_three_keys_an_hour_are_mailed_and_the_fourth_request_is_refused_and_written_down() {
+        let Scene { store, clock, mailer, desk, admin } = scene();
+        for left in [2, 1, 0] {
+            assert_eq!(desk.request(&admin, &Origin::default()).await.unwrap().standing.remaining, left);
+        }
+        let fourth = desk.request(&admin, &Origin::default()).await;
+        assert!(matches!(fourth, Err(NoKey::Refused(Refused::RateLimited(standing))) if standing.minutes() == 60));
+        assert_eq!(mailer.sent().len(), 3);
+        assert_eq!(store.audit().last().unwrap().action, Action::RateLimited);
+        clock.advance(TimeDelta::hours(1));
+        assert!(desk.request(&admin, &Origin::default()).await.is_ok());
+
+        let unknown = User { permissions: vec![], ..admin.clone() };
+        assert!(matches!(desk.request(&unknown, &Origin::default()).await, Err(NoKey::Refused(Refused::Forbidden(_)))));
+        assert_eq!(store.audit().last().unwrap().action, Action::PermissionDenied);
+        let unreachable = User { email: None, ..admin };
+        assert!(matches!(desk.request(&unreachable, &Origin::default()).await, Err(NoKey::NoAddress)));
+        assert_eq!(mailer.sent().len(), 4);
+    }
+}

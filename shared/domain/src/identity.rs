@@ -61,3 +61,16 @@ pub struct VerifiedUser {
     /// When.
     pub verified_at: DateTime<Utc>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_1_a_source_is_called_the_same_everywhere() {
+        use VerificationSource as S;
+        for source in [S::OauthUserinfo, S::TraditionalAuth, S::LocalJwt, S::TokenRow] {
+            assert_eq!(serde_json::to_value(source).ok(), Some(source.as_str().into()));
+        }
+    }
+}

@@ -266,3 +266,58 @@ fn invalid(error: VerifyError) -> Result<Inactive, CannotTell> {
         VerifyError::NoKeys(_) => Err(CannotTell::Keys(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::ids::ClientId;
+    use crate::token::Owner;
+
+    #[test]
+    fn check_1_a_tokens_user_and_sign_in_are_those_of_its_claims_or_of_its_row() {
+        let (user, session) = (UserId::parse("u").unwrap(), SessionId::parse("s").unwrap());
+        let (id, client) = (TokenId::parse("t").unwrap(), ClientId::parse("c").unwrap());
+        let facts = TokenFacts {
+            id: id.clone(),
+            kind: TokenKind::Access,
+            user: Some(user.clone()),
+            client: Some(client.clone()),
+            session: Some(session.clone()),
+            issued_at: Epoch(1),
+            signed_in_at: Epoch(1),
+            expires_at: Epoch(2),
+        };
+        let claims = Claims {
+            facts,
+            has_auth_time: true,
+            issuer: String::new(),
+            audience: vec![],
+            scope: None,
+            username: None,
+            profile: Profile::default(),
+        };
+        let row = TokenRow {
+            id,
+            owner: Owner::User(user.clone()),
+            kind: TokenKind::Refresh,
+            client: client.clone(),
+            session: Some(session.clone()),
+            opaque: true,
+            issued_at: Epoch(1),
+            signed_in_at: None,
+            expires_at: Epoch(3),
+            last_used_at: None,
+            scope: None,
+            revoked: None,
+        };
+        let service = Active::Opaque(TokenRow { owner: Owner::Service(client), session: None, ..row.clone() });
+        assert_eq!((service.user(), service.session()), (None, None));
+        for (active, kind, expires_at) in
+            [(Active::Jwt(claims), TokenKind::Access, 2), (Active::Opaque(row), TokenKind::Refresh, 3)]
+        {
+            assert_eq!((active.user(), active.session()), (Some(&user), Some(&session)));
+            assert_eq!((active.kind(), active.expires_at(), active.id().as_str()), (kind, Epoch(expires_at), "t"));
+        }
+    }
+}

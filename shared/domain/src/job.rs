@@ -437,6 +437,41 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cutoff::Kinds;
+    use crate::source::{IdSource as _, SystemIds};
+
+    #[test]
+    fn api_6_progress_is_that_of_the_chunks_and_whole_only_when_the_job_has_ended_by_itself() {
+        use Status as S;
+        let conditions =
+            Conditions::TimeBased { created_before: None, last_used_before: None, token_types: Kinds::Both };
+        let of = |status, chunks, frozen, done, failed| {
+            let job = Job::new(
+                SystemIds.job_id(),
+                conditions.clone(),
+                Actor::schedule(),
+                String::new(),
+                DateTime::UNIX_EPOCH,
+            );
+            let plan = PlanCursor { chunks, frozen, ..PlanCursor::default() };
+            Tally { done, failed, ..Tally::default() }.progress(&Job { status, plan, ..job })
+        };
+        assert_eq!(of(S::Pending, 0, false, 0, 0), 0);
+        assert_eq!(of(S::Processing, 2, false, 2, 0), 0, "nobody knows yet of how many");
+        assert_eq!(of(S::Processing, 0, true, 0, 0), 0);
+        assert_eq!(of(S::Processing, 3, true, 1, 0), 33);
+        assert_eq!(of(S::Processing, 200, true, 50, 51), 50, "chunks that were given up are through, too");
+        assert_eq!(of(S::Processing, 200, true, 200, 0), 99, "it has still to be closed");
+        assert_eq!(of(S::Cancelled, 4, true, 1, 0), 25);
+        assert_eq!([of(S::Completed, 3, true, 0, 0), of(S::Failed, 3, true, 0, 0)], [100, 100]);
+    }
+
+    #[test]
+    fn api_1_a_priority_is_called_the_same_in_requests_and_answers() {
+        for priority in Priority::ALL {
+            assert_eq!(serde_json::to_value(priority).ok(), Some(priority.as_str().into()));
+        }
+    }
 
     #[test]
     fn api_6_states_go_only_forward() {

@@ -251,3 +251,183 @@ fn purpose(list: &str, of: &impl Serialize) -> PortResult<String> {
 fn json(value: &impl Serialize) -> PortResult<Vec<u8>> {
     serde_json::to_vec(value).map_err(|cause| PortError::Corrupt { service: "cursor", cause: cause.to_string() })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use chrono::{DateTime, TimeDelta, Utc};
+
+    use super::*;
+    use crate::audit::{Action, AuditLog, Entry, Level, Origin};
+    use crate::directory::Actor;
+    use crate::ids::GroupId;
+    use crate::job::{ChunkResult, Fate, PlanCursor, Statistics};
+    use crate::ports::NewJob;
+    use crate::testing::{Memory, MemoryVault, TestClock, contract};
+    use crate::token::Owner;
+
+    const LOST: Facts = Facts { access_tokens: 1, refresh_tokens: 1, sessions: 1 };
+
+    fn now() -> DateTime<Utc> {
+        crate::time::from_millis(1_900_000_000_000)
+    }
+
+    fn viewer(name: &str) -> User {
+        User { permissions: vec!["batch_logout:view".to_owned()], ..nobody(name) }
+    }
+
+    fn nobody(name: &str) -> User {
+        User::unknown(UserId::parse(name).unwrap())
+    }
+
+    fn id(name: &str) -> JobId {
+        JobId::parse(name).unwrap()
+    }
+
+    struct Scene {
+        store: Arc<Memory>,
+        clock: Arc<TestClock>,
+        lister: Lister,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let (store, clock) = (Arc::new(Memory::default()), Arc::new(TestClock::at(now())));
+            let lister = Lister {
+                jobs: store.clone(),
+                trail: store.clone(),
+                vault: Arc::new(MemoryVault::default()),
+                clock: clock.clone(),
+            };
+            Self { store, clock, lister }
+        }
+
+        /// A job of so many chunks; these users of these chunks lost something, and so did service tokens.
+        async fn job(&self, name: &str, by: &str, chunks: u32, lost: &[(u32, &str)], is_dry: bool) {
+            let job = contract::job(name, &GroupId::parse("g").unwrap(), now());
+            let by = Actor { id: UserId::parse(by).unwrap(), ..job.initiated_by.clone() };
+            let plan = PlanCursor { chunks, frozen: true, ..PlanCursor::default() };
+            let job = Job { initiated_by: by, plan, dry_run: is_dry, ..job };
+            self.store.create(NewJob::plain(&job)).await.unwrap();
+            for (chunk, user) in lost {
+                let owner = Owner::User(UserId::parse(*user).unwrap());
+                self.store.record_affected(&job.id, *chunk, Fate::Lost, &[(owner, LOST)], now()).await.unwrap();
+            }
+            let result = ChunkResult::done(Statistics { service: LOST, ..Statistics::default() });
+            self.store.commit_chunk(&job.id, 0, None, result).await.unwrap();
+        }
+
+        async fn affected(&self, limit: usize, cursor: Option<&str>) -> Result<Listed<AffectedLine>, NoPage> {
+            self.lister.affected(&viewer("v"), &id("job"), limit, cursor).await
+        }
+    }
+
+    #[tokio::test]
+    async fn api_9_every_affected_user_comes_once_whatever_the_pages_and_all_service_tokens_come_last() {
+        let scene = Scene::new();
+        scene.job("job", "admin", 4, &[(0, "a"), (0, "b"), (0, "c"), (2, "d")], false).await;
+        for limit in 1..7 {
+            let (mut lines, mut cursor) = (Vec::new(), None);
+            loop {
+                let page = scene.affected(limit, cursor.as_deref()).await.unwrap();
+                assert!(page.items.len() <= limit);
+                lines.extend(page.items.into_iter().map(|line| match line {
+                    AffectedLine::User(affected) => affected.user.to_string(),
+                    AffectedLine::Service(facts) => format!("{facts:?}"),
+                }));
+                cursor = page.next_cursor;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(lines, ["a", "b", "c", "d", &format!("{LOST:?}")], "{limit} at a time");
+        }
+        scene.job("dry", "admin", 1, &[], true).await;
+        let dry = scene.lister.affected(&viewer("v"), &id("dry"), 9, None).await.unwrap();
+        assert!(dry.items.is_empty(), "a dry run takes no service tokens, either");
+    }
+
+    #[tokio::test]
+    async fn api_9_a_request_looks_at_so_many_chunks_and_no_more() {
+        let scene = Scene::new();
+        let many = u32::try_from(LOOKED_AT).unwrap();
+        scene.job("job", "admin", many + 1, &[(many, "last")], false).await;
+        let first = scene.affected(10, None).await.unwrap();
+        assert!(first.items.is_empty() && first.next_cursor.is_some(), "an empty page, and not the last");
+        let second = scene.affected(10, first.next_cursor.as_deref()).await.unwrap();
+        assert!(second.items.len() == 2 && second.next_cursor.is_none());
+    }
+
+    #[tokio::test]
+    async fn api_9_a_cursor_is_good_for_its_own_list_its_own_caller_and_a_day() {
+        let scene = Scene::new();
+        scene.job("job", "admin", 1, &[(0, "a"), (0, "b")], false).await;
+        scene.job("other", "admin", 1, &[(0, "a"), (0, "b")], false).await;
+        let cursor = scene.affected(1, None).await.unwrap().next_cursor.unwrap();
+        let cursor = Some(cursor.as_str());
+        let lister = &scene.lister;
+        assert!(matches!(lister.affected(&viewer("v"), &id("other"), 1, cursor).await, Err(NoPage::Cursor)));
+        assert!(matches!(lister.affected(&viewer("w"), &id("job"), 1, cursor).await, Err(NoPage::Cursor)));
+        assert!(matches!(lister.trail(&viewer("v"), &id("job"), 1, cursor).await, Err(NoPage::Cursor)));
+        assert!(matches!(lister.jobs(&viewer("v"), Filter::default(), 1, cursor).await, Err(NoPage::Cursor)));
+        assert!(matches!(scene.affected(1, Some("made up")).await, Err(NoPage::Cursor)));
+        scene.clock.advance(TimeDelta::seconds(CURSOR_SECONDS - 1));
+        assert!(scene.affected(1, cursor).await.is_ok());
+        scene.clock.advance(TimeDelta::seconds(1));
+        assert!(matches!(scene.affected(1, cursor).await, Err(NoPage::Cursor)), "a day old");
+    }
+
+    #[tokio::test]
+    async fn api_9_without_the_permission_to_view_only_ones_own_jobs_are_there() {
+        let scene = Scene::new();
+        scene.job("mine", "me", 1, &[], false).await;
+        scene.job("theirs", "them", 1, &[], false).await;
+        let lister = &scene.lister;
+        assert!(matches!(lister.job(&nobody("me"), &id("theirs")).await, Err(NoPage::Unknown)));
+        assert!(matches!(lister.job(&nobody("me"), &id("none")).await, Err(NoPage::Unknown)));
+        assert_eq!(lister.job(&nobody("me"), &id("mine")).await.unwrap().0.id, id("mine"));
+        assert_eq!(lister.job(&viewer("me"), &id("theirs")).await.unwrap().1.done, 1, "with its numbers");
+        let found = async |caller: User, by: Option<&str>| {
+            let filter = Filter { initiated_by: by.map(|by| UserId::parse(by).unwrap()), ..Filter::default() };
+            let page = lister.jobs(&caller, filter, 10, None).await.unwrap();
+            page.items.into_iter().map(|(job, _)| job.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(nobody("me"), None).await, ["mine"]);
+        assert_eq!(found(nobody("me"), Some("me")).await, ["mine"]);
+        assert_eq!(found(nobody("me"), Some("them")).await, [""; 0]);
+        assert_eq!(found(viewer("me"), Some("them")).await, ["theirs"]);
+        assert_eq!(found(viewer("me"), None).await.len(), 2);
+        let trail = lister.trail(&nobody("me"), &id("mine"), 10, None).await;
+        assert!(matches!(trail, Err(NoPage::Forbidden(Permission::View))), "who looked is not shown to everybody");
+    }
+
+    #[tokio::test]
+    async fn audit_1_a_jobs_trail_comes_newest_first_and_an_entry_that_was_written_twice_once() {
+        let scene = Scene::new();
+        scene.job("job", "admin", 1, &[], false).await;
+        let entry = |n: i64| Entry {
+            id: format!("e{n}"),
+            at: now() + TimeDelta::seconds(n),
+            action: Action::BatchLogoutInitiated,
+            level: Level::Info,
+            actor: Actor::schedule(),
+            job_id: Some(id("job")),
+            success: true,
+            metadata: serde_json::Value::Null,
+            origin: Origin::default(),
+        };
+        for n in [1, 2, 2, 3] {
+            scene.store.append(&entry(n)).await.unwrap();
+        }
+        let page = async |cursor: Option<&str>| {
+            let page = scene.lister.trail(&viewer("v"), &id("job"), 3, cursor).await.unwrap();
+            let ids: Vec<String> = page.items.iter().map(|line| line.id().unwrap().to_owned()).collect();
+            (ids, page.next_cursor)
+        };
+        let (ids, next) = page(None).await;
+        assert_eq!(ids, ["e3", "e2"]);
+        let (ids, next) = page(Some(&next.unwrap())).await;
+        assert_eq!((ids, next), (vec!["e1".to_owned()], None));
+        assert!(matches!(scene.lister.trail(&viewer("v"), &id("none"), 3, None).await, Err(NoPage::Unknown)));
+    }
+}

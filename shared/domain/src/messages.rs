@@ -124,3 +124,46 @@ impl AlertMessage {
         parse(body, |message: &Self| message.v)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use chrono::Utc;
+
+    use super::*;
+    use crate::audit::{Action, Level, Origin};
+    use crate::directory::Actor;
+
+    fn check<M: Serialize + PartialEq + std::fmt::Debug>(message: &M, parse: fn(&str) -> Result<M, WorkError>) {
+        let text = serde_json::to_string(message).unwrap();
+        assert_eq!(&parse(&text).unwrap(), message);
+        let later = text.replacen("\"v\":1", "\"v\":2", 1);
+        assert_ne!(later, text, "the version is in it");
+        for other in [&later, &text.replacen('{', "{\"more\":0,", 1), "{}", "", &text[1..]] {
+            assert!(matches!(parse(other), Err(WorkError::Retry(_))), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_can_be_read_and_what_a_later_version_sends_waits_for_it() {
+        let (job_id, first_user) = (JobId::parse("작업").unwrap(), None);
+        check(&PlanMessage::new(job_id.clone()), PlanMessage::parse);
+        let chunk = ChunkRef { job_id: job_id.clone(), number: 7, first_user };
+        check(&ChunkMessage::new(chunk), ChunkMessage::parse);
+        let notice = NoticeRef { job_id: job_id.clone(), chunk: 7, after: None };
+        check(&NoticeMessage::new(notice), NoticeMessage::parse);
+        check(&ExchangeMessage::new(SignInId::parse("s").unwrap()), ExchangeMessage::parse);
+        let entry = Entry {
+            id: "e".to_owned(),
+            at: chrono::DateTime::<Utc>::UNIX_EPOCH,
+            action: Action::AuditChainBroken,
+            level: Level::Critical,
+            actor: Actor::schedule(),
+            job_id: Some(job_id),
+            success: false,
+            metadata: serde_json::Value::Null,
+            origin: Origin::default(),
+        };
+        check(&AlertMessage::new(entry), AlertMessage::parse);
+    }
+}

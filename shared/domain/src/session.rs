@@ -230,3 +230,17 @@ fn prefix(id: &SessionId) -> &str {
     let end = text.char_indices().nth(8).map_or(text.len(), |(at, _)| at);
     &text[..end]
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    #[test]
+    fn sess_2_a_log_shows_eight_letters_of_a_sessions_id_and_no_half_ones() {
+        for (id, shown) in [("0123456789", "01234567"), ("짧은", "짧은"), ("세션번호가긴것입니다", "세션번호가긴것입")]
+        {
+            assert_eq!(prefix(&SessionId::parse(id).unwrap()), shown);
+        }
+    }
+}

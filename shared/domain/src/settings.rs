@@ -151,3 +151,28 @@ pub struct Auditor {
     /// Language of the mail, as a BCP 47 tag.
     pub locale: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_of_the_configuration_shows_in_a_log() {
+        let issuer = Issuer {
+            issuer: "https://issuer.example".to_owned(),
+            jwks_uri: None,
+            audience: None,
+            required_claim: None,
+            session_claim: "sid".to_owned(),
+            client_claim: None,
+            roles_claim: None,
+            hs256_secret: Some(b"XYZZY".to_vec()),
+        };
+        let url = "rediss://user:XYZZY@cache.example".to_owned();
+        let cache = Cache { url, replicas: 2, budget: Duration::from_millis(50), iam: None };
+        let shown = format!("{issuer:?} {cache:?}");
+        assert!(shown.contains("https://issuer.example") && shown.contains("replicas: 2"), "{shown}");
+        // Bytes are shown as numbers.
+        assert!(!shown.contains("XYZZY") && !shown.contains("88"), "{shown}");
+    }
+}

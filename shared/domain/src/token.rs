@@ -193,3 +193,15 @@ impl Kinds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_1_kinds_of_token_are_named_one_by_one() {
+        assert_eq!(Kinds::Both.names(), ["access_token", "refresh_token"]);
+        assert_eq!(Kinds::AccessOnly.names(), ["access_token"]);
+        assert_eq!(Kinds::RefreshOnly.names(), ["refresh_token"]);
+    }
+}

@@ -125,3 +125,33 @@ pub trait Authority: Send + Sync {
     /// The user of a token that is good. [`UpstreamError::Refused`] is final; anything else is silence.
     async fn vouch(&self, token: &RawToken) -> Result<(UserId, Profile), UpstreamError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_code_secret_or_token_shows_in_a_log() {
+        let fields = vec![("code".to_owned(), "XYZZY".to_owned()), ("client_secret".to_owned(), "XYZZY".to_owned())];
+        let form = Form { fields, authorization: Some("Basic XYZZY".to_owned()) };
+        assert_eq!(format!("{form:?}"), r#"["code", "client_secret"]"#);
+        let issued = Issued { body: json!({ "access_token": "XYZZY" }).as_object().cloned().unwrap_or_default() };
+        assert_eq!(format!("{issued:?}"), r#"{"access_token"}"#);
+    }
+
+    #[test]
+    fn oauth_3_what_an_issuer_leaves_out_or_sends_empty_is_not_there() {
+        let issued = |body: Value| Issued { body: body.as_object().cloned().unwrap_or_default() };
+        let full = issued(json!({ "access_token": "a", "refresh_token": "r", "id_token": "i", "expires_in": 60 }));
+        assert!(full.access_token().is_some() && full.refresh_token().is_some() && full.id_token().is_some());
+        assert_eq!(full.expires_in(), Some(60));
+        for body in
+            [json!({}), json!({ "access_token": "", "expires_in": 0 }), json!({ "access_token": 1, "expires_in": -1 })]
+        {
+            let empty = issued(body);
+            assert!(empty.access_token().is_none() && empty.expires_in().is_none(), "{:?}", empty.body);
+        }
+    }
+}

@@ -146,3 +146,27 @@ pub fn warnings(statistics: &Statistics, includes_you: bool, includes_admins: bo
     }
     warnings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_3_a_dry_run_warns_of_many_users_or_tokens_of_oneself_and_of_admins() {
+        let warned = |users, access, refresh, you, admins| {
+            let statistics = Statistics {
+                total_users_affected: users,
+                access_tokens_revoked: access,
+                refresh_tokens_revoked: refresh,
+                ..Statistics::default()
+            };
+            warnings(&statistics, you, admins)
+        };
+        assert_eq!(warned(100, 500, 500, false, false), [""; 0]);
+        assert_eq!(warned(101, 0, 0, false, false), ["101 users would be logged out."]);
+        assert_eq!(warned(0, 501, 500, false, false), ["1001 tokens would be revoked."]);
+        assert_eq!(warned(1, 1, 1, true, false), ["You are among the users who would be logged out."]);
+        assert_eq!(warned(1, 1, 1, false, true), ["At least one admin would be logged out."]);
+        assert_eq!(warned(2_000, 2_000, 0, true, true).len(), 4);
+    }
+}

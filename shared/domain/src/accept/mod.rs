@@ -524,3 +524,6 @@ impl Acceptor {
         Ok(created)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,3 +164,26 @@ pub struct Slot {
     /// Until when at most.
     pub expires_at: DateTime<Utc>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_a_sign_ins_state_is_spelled_as_in_the_contract_and_explained_in_both_languages() {
+        use Status as S;
+        let is_korean = |text: &str| text.chars().any(|letter| ('가'..='힣').contains(&letter));
+        for (status, name, korean) in [
+            (S::Pending, "PENDING", "대기"),
+            (S::CallbackReceived, "CALLBACK_RECEIVED", "콜백"),
+            (S::Completed, "COMPLETED", "완료"),
+            (S::Failed, "FAILED", "실패"),
+            (S::Expired, "EXPIRED", "만료"),
+        ] {
+            assert_eq!(status.as_str(), name);
+            assert_eq!(serde_json::to_value(status).ok(), Some(name.into()));
+            assert!(status.message(Language::Korean).contains(korean), "{name}");
+            assert!(!is_korean(status.message(Language::English)), "{name}");
+        }
+    }
+}

@@ -213,3 +213,58 @@ impl Turn<'_> {
         tracing::warn!(chain = %self.tip.chain, seq = self.tip.seq, "an audit chain is left: its end is not known");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::audit::{Action, Level, Origin};
+    use crate::directory::Actor;
+    use crate::testing::SeededIds;
+
+    fn entry() -> Entry {
+        Entry {
+            id: "e".to_owned(),
+            at: DateTime::<Utc>::UNIX_EPOCH,
+            action: Action::UserLogout,
+            level: Level::Info,
+            actor: Actor::schedule(),
+            job_id: None,
+            success: true,
+            metadata: serde_json::Value::Null,
+            origin: Origin::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn audit_2_a_place_that_is_written_is_never_handed_out_again_and_one_that_is_not_always() {
+        let (pen, entry) = (Pen::new(Arc::new(SeededIds::new(1))), entry());
+        let (first, turn) = pen.seal(&entry).await.unwrap();
+        assert_eq!((first.seq, first.prev), (0, Hash::NOTHING));
+        turn.written();
+        let (second, turn) = pen.seal(&entry).await.unwrap();
+        assert_eq!((&second.chain, second.seq, second.prev), (&first.chain, 1, first.hash));
+        turn.unwritten();
+        let (again, turn) = pen.seal(&entry).await.unwrap();
+        assert_eq!(again, second, "no gap is left, which would look like a removal");
+        turn.unknown();
+        let (elsewhere, turn) = pen.seal(&entry).await.unwrap();
+        assert_ne!(elsewhere.chain, first.chain, "the place may be taken");
+        assert_eq!((elsewhere.seq, elsewhere.prev), (0, Hash::NOTHING));
+        drop(turn);
+        let (dropped, _turn) = pen.seal(&entry).await.unwrap();
+        assert_ne!(dropped.chain, elsewhere.chain, "a writer that was stopped while it wrote knows as little");
+    }
+
+    #[test]
+    fn audit_2_a_hash_has_one_spelling() {
+        let text = Hash::of("entry").to_string();
+        assert_eq!(Hash::try_from(text.clone()), Ok(Hash::of("entry")));
+        assert_eq!(format!("{:?}", Hash::of("entry")), text);
+        for other in [text.to_uppercase(), text[1..].to_owned(), format!("{text}0"), format!("{}g", &text[1..])] {
+            assert_eq!(Hash::try_from(other), Err(NoHash));
+        }
+    }
+}

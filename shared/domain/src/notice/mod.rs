@@ -316,6 +316,30 @@ mod tests {
         notices.map(|notice| notice.mail(text, Some(locale))).collect()
     }
 
+    #[test]
+    fn neither_a_key_nor_a_person_nor_a_reason_shows_in_a_log() {
+        let (job, id) = (&JobId::parse("job-1").unwrap(), UserId::parse("XYZZY").unwrap());
+        let secret = "XYZZY";
+        let actor = &Actor { id, email: Some(secret.to_owned()), name: Some(secret.to_owned()) };
+        let report = &Report { month: "2026-10".to_owned(), ..crate::report::tests::empty() };
+        let (reason, details) = (&CleanReason::untouched(secret), &[(secret.to_owned(), secret.to_owned())][..]);
+        let (kind, action) = (JobType::Emergency, Action::AuditChainBroken);
+        let notices = [
+            (Notice::EmergencyKey { name: Some(secret), key: secret, valid_until: at() }, "2026-11-01"),
+            (
+                Notice::SecurityAlert { job, actor, reason: secret, authorized_by: secret, at: at(), effective: true },
+                "job-1",
+            ),
+            (Notice::SecurityEvent { action, entry: "e-1", job: Some(job), actor, at: at(), details }, "e-1"),
+            (Notice::Logout { kind, job, name: Some(secret), client: Some(secret), reason, at: at() }, "Emergency"),
+            (Notice::MonthlyReport { report }, "2026-10"),
+        ];
+        for (notice, wanted) in notices {
+            let shown = format!("{notice:?}");
+            assert!(shown.contains(wanted) && !shown.contains(secret), "{shown}");
+        }
+    }
+
     /// The markup alone: from each `<` to the next `>`.
     fn tags(html: &str) -> Vec<&str> {
         html.split('<').skip(1).map(|rest| rest.split_inclusive('>').next().unwrap()).collect()

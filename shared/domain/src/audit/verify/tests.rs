@@ -298,3 +298,60 @@ fn audit_2_what_cannot_be_read_is_named_and_counted() {
     let told: Vec<String> = verdict.defects.iter().map(ToString::to_string).collect();
     assert_eq!(told, ["item x: cannot be read: no place", "chain 체인-0, entry 1: cannot be read: no hash"]);
 }
+
+#[test]
+fn audit_2_every_publication_is_held_against_the_trail_and_the_last_good_place_is_named() {
+    let mut written = trail(&[3]);
+    let first = publish(&written, begin() + TimeDelta::hours(1));
+    add(&mut written, 3);
+    add(&mut written, 4);
+    let prev = first.text.as_deref().map_or(Hash::NOTHING, Hash::of);
+    let heads = written.last().map(Head::from).into_iter().collect();
+    let second = Publication { v: 1, number: 2, at: begin() + TimeDelta::hours(2), prev, heads };
+    let text = serde_json::to_string(&second).unwrap_or_else(|_| unreachable!("it is JSON"));
+    let published = Published::of([Kept { number: 2, text: Some(text), overwritten: false }, first]);
+    assert_eq!(faults(&written, &published), []);
+    let anew = |from| {
+        let mut trail = written.clone();
+        commit(&Deed::EditAndHashAllAfter(from), &mut trail);
+        faults(&trail, &published)
+    };
+    let after_2 = Fault::NotAsPublished { number: 2, since: Some(2) };
+    assert!(after_2.to_string().contains("publication 2") && after_2.to_string().contains("after entry 2"));
+    assert_eq!(anew(3), [(4, after_2)]);
+    let all = |number| Fault::NotAsPublished { number, since: None };
+    assert_eq!(anew(1), [(2, all(1)), (4, all(2))]);
+}
+
+#[test]
+fn audit_2_what_is_wrong_elsewhere_is_told_and_moves_nothing_in_a_chain() {
+    let written = trail(&[1, 1]);
+    let (chain, other) = (chain_id(0), Place::Entry(chain_id(1), 7));
+    let none = Published::default();
+    let mut check = ChainCheck::new(&chain, &none);
+    check.see(Found::Unreadable(other.clone(), "no hash".to_owned()));
+    check.see(Found::Entry(written[0].clone()));
+    let verdict = check.finish();
+    let elsewhere = Defect { place: other, fault: Fault::Unreadable("no hash".to_owned()) };
+    assert_eq!((verdict.entries, verdict.defects), (2, vec![elsewhere]));
+
+    let kept = Kept { overwritten: true, ..publish(&written[..1], begin()) };
+    let verdict = verify([], &Published::of([kept]));
+    assert_eq!((verdict.entries, verdict.chains), (0, 0), "what is gone was not looked at");
+    let told: Vec<String> = verdict.defects.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "publication 1: was written over or deleted; its first version is still there",
+            "chain 체인-0, entry 0: is missing, and all up to 0",
+        ]
+    );
+}
+
+#[test]
+fn audit_2_an_entry_that_is_no_json_is_unreadable_though_its_hash_is_right() {
+    let written = trail(&[1]);
+    let broken = Sealed::new(chain_id(0), 1, written[0].hash, "{".to_owned());
+    let found = faults(&[written[0].clone(), broken], &Published::default());
+    assert!(matches!(&found[..], [(1, Fault::Unreadable(_))]), "{found:?}");
+}
