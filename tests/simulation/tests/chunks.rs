@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::check::Checker;
 use domain::conditions::Conditions;
+use domain::cutoff::{KEPT_SECONDS, Kinds};
+use domain::decision::{Refusal, TokenFacts};
 use domain::ids::{ClientId, GroupId, TokenId, UserId};
 use domain::job::{ChunkRef, Fate, Job, Statistics, Status};
 use domain::ports::{JobStore as _, NewJob, RecordStore as _, TokenStore as _};
@@ -15,7 +18,7 @@ use domain::settle::{Settled, Settler, Try};
 use domain::testing::{Memory, contract};
 use domain::time::{Clock, Epoch};
 use domain::token::{Owner, Revoked, RevokedBy, TokenRow};
-use simulation::fleet::Fleet;
+use simulation::fleet::{Fleet, LIMITS};
 
 const NOW: i64 = 1_900_000_000;
 const CLIENT: &str = "web";
@@ -57,7 +60,11 @@ async fn site(users: usize) -> Site {
 
 /// Brings the row of an access token of an old sign-in.
 async fn bring(site: &Site, number: usize, name: &str) -> TokenId {
-    let token = contract::token(&format!("{name}-{number}"), &user(number), NOW - 100, NOW + 1_000);
+    bring_until(site, number, name, NOW + 1_000).await
+}
+
+async fn bring_until(site: &Site, number: usize, name: &str, expires_at: i64) -> TokenId {
+    let token = contract::token(&format!("{name}-{number}"), &user(number), NOW - 1_000, expires_at);
     let token = domain::records::TokenRecord { client_id: ClientId::parse(CLIENT).unwrap(), ..token };
     let id = token.id.clone();
     site.store.apply(&Record::upsert(1, Entity::Token(token))).await.unwrap();
@@ -192,4 +199,39 @@ async fn cut_6_a_message_that_comes_once_its_chunk_is_settled_ends_nothing_more(
         assert_eq!(row(&site, 4, &late).await.revoked, None);
         assert_eq!(counted(&site, &job).await.access_tokens_revoked, 7);
     }
+}
+
+/// A token that has expired is not covered. Where a clock is a minute behind it is good for up to two, and after the job
+/// it must not be.
+#[tokio::test]
+async fn cut_1_a_job_of_single_tokens_denies_what_expired_just_before_it_and_does_not_count_it() {
+    let site = site(3).await;
+    let kinds = Kinds::Both;
+    let unused = Conditions::TimeBased { created_before: None, last_used_before: Some(now()), token_types: kinds };
+    let mut expired = Vec::new();
+    for ago in [0, 59, 60, 61, 119, 120, 121] {
+        expired.push((ago, bring_until(&site, 1, &format!("ago-{ago}"), NOW - ago).await));
+    }
+    let (job, chunks) = planned(&site, unused).await;
+    settle_all(&site, &chunks, Try::First).await;
+    let behind = Arc::new(site.clock.ahead_by(TimeDelta::seconds(-60)));
+    let slow = Checker::new(site.cache.clone(), site.store.clone(), behind, LIMITS);
+    for (ago, id) in expired {
+        let row = row(&site, 1, &id).await;
+        assert_eq!(row.revoked, None, "{ago} s before the job");
+        let facts = TokenFacts {
+            id,
+            user: Some(user(1)),
+            client: Some(row.client),
+            session: None,
+            issued_at: row.issued_at,
+            signed_in_at: row.issued_at,
+            expires_at: row.expires_at,
+            kind: row.kind,
+        };
+        let refusal = if ago < KEPT_SECONDS { Refusal::TokenRevoked } else { Refusal::Expired };
+        assert_eq!(slow.check(&facts).await.unwrap().refusal, Some(refusal), "{ago} s before the job");
+    }
+    let counted = counted(&site, &job).await;
+    assert_eq!((counted.total_users_affected, counted.access_tokens_revoked), (3, 3));
 }
