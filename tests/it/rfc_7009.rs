@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use domain::audit::Action;
 use domain::ids::{JobId, RawToken, TokenId, UserId};
 use domain::inspect::Active;
-use domain::ports::{DenylistStore as _, TokenStore as _};
+use domain::ports::{DenylistStore as _, TokenStore as _, TokenVerifier as _};
 use domain::testing::{Habits, Memory};
 use domain::time::{Clock as _, Epoch};
 use domain::token::{Owner, Revoked, RevokedBy, TokenRow};
@@ -348,6 +348,30 @@ async fn rfc_7009_2_2_revoking_again_what_is_over_writes_nothing() {
         }
         let after = (door.fleet.store.entries(None).await.unwrap().items, door.fleet.store.audit().len());
         assert_eq!((written(&before.0), before.1), (written(&after.0), after.1));
+    }
+}
+
+/// A token that has expired is still good where the clock is behind, so that it is denied all the same, once.
+#[tokio::test]
+async fn cut_5_a_token_that_has_expired_can_be_revoked_for_as_long_as_any_verifier_takes_it() {
+    for (kind, jwt) in [("access_token", false), ("access_token", true), ("refresh_token", true)] {
+        for (ago, denied) in [(0, true), (60, true), (119, true), (120, false), (121, false)] {
+            let door = Door::in_memory(now(), Habits { jwt, ..Habits::default() }).await;
+            let token = door.sign_in("u").await.text(kind);
+            let id = TokenId::of_opaque(&RawToken::new(token.as_str()));
+            let expires_at = match rows(&door, "u").await.into_iter().find(|row| row.id == id) {
+                Some(row) => row.expires_at,
+                None => door.issuer.verify(&RawToken::new(token.as_str())).await.unwrap().facts.expires_at,
+            };
+            door.fleet.clock.advance(chrono::TimeDelta::seconds(expires_at.0 + ago - NOW));
+            let entries = async || door.fleet.store.entries(None).await.unwrap().items.len();
+            assert_eq!(revoke(&door, &token).await.status, StatusCode::OK);
+            let first = entries().await;
+            assert_eq!(first > 0, denied, "{kind} {ago} s after it expired");
+            let audited = door.fleet.store.audit().len();
+            assert_eq!(revoke(&door, &token).await.status, StatusCode::OK);
+            assert_eq!((entries().await, door.fleet.store.audit().len()), (first, audited), "{kind} {ago} s");
+        }
     }
 }
 

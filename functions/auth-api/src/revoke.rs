@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use domain::audit::Action;
-use domain::cutoff::LEEWAY_SECONDS;
+use domain::cutoff;
 use domain::decision::Refusal;
 use domain::directory::{Actor, Client};
 use domain::ids::{ClientId, RawToken, TokenId, UserId};
@@ -125,12 +125,13 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
         return Ok(Found::Nothing);
     }
     // Only what the issuer has signed: anybody can write down somebody's token id.
-    match deps.callers.inspector.verifier.verify(token).await {
+    match deps.callers.inspector.verifier.verify_to_end(token).await {
         Ok(claims) => {
             let facts = claims.facts;
             own(facts.client.as_ref().ok_or(OauthError::InvalidGrant(NOT_YOURS))?, client)?;
             let owner = facts.owner().ok_or(OauthError::InvalidGrant(NOT_YOURS))?;
-            let checked = deps.callers.inspector.checker.check(&facts).await.map_err(unavailable)?;
+            let seen = facts.clone().seen_last();
+            let checked = deps.callers.inspector.checker.check(&seen).await.map_err(unavailable)?;
             // Without the cache nobody can say that every verifier has heard of it.
             let is_over = matches!(checked.refusal, Some(Refusal::TokenRevoked | Refusal::Expired));
             if is_over && checked.degraded.is_none() {
@@ -151,7 +152,7 @@ async fn end(deps: &Deps, token: &RawToken, client: &Client) -> Result<Found, Oa
 /// of a sign-in its session, else the token's row. Where a sign-in has no session row it is over once its refresh token's
 /// row is and verifiers refuse it, which is certain only while the cache is.
 async fn is_over(deps: &Deps, row: &TokenRow) -> PortResult<bool> {
-    if row.expires_at.plus(LEEWAY_SECONDS) <= deps.sign_ins.clock.now().into() {
+    if cutoff::is_over(row.expires_at, deps.sign_ins.clock.now().into()) {
         return Ok(true);
     }
     let (TokenKind::Refresh, Some(user), Some(session)) = (row.kind, row.owner.user(), &row.session) else {
@@ -161,7 +162,7 @@ async fn is_over(deps: &Deps, row: &TokenRow) -> PortResult<bool> {
         return Ok(session.ended_by.is_some());
     }
     let inspector = &deps.callers.inspector;
-    let checked = inspector.checker.check(&inspector.facts_of(row).await?).await?;
+    let checked = inspector.checker.check(&inspector.facts_of(row).await?.seen_last()).await?;
     Ok(row.revoked.is_some() && checked.degraded.is_none() && matches!(checked.refusal, Some(Refusal::CutOff(_))))
 }
 

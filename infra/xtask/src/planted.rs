@@ -201,7 +201,9 @@ mod tests {
                     let module = path[..path.len() - 2].join("/");
                     vec![format!("shared/domain/src/{module}.rs"), format!("shared/domain/src/{module}/tests.rs")]
                 }
-                "simulation" => vec!["tests/simulation/tests/schedules.rs".to_owned()],
+                "simulation" => {
+                    ["schedules", "rebuild", "chunks"].map(|name| format!("tests/simulation/tests/{name}.rs")).to_vec()
+                }
                 _ => vec![format!("tests/it/{}.rs", path[0])],
             };
             let sources: Vec<String> =

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
+use domain::cutoff::{KEPT_SECONDS, LEEWAY_SECONDS};
 use domain::ids::RawToken;
 use domain::ports::{Claims, TokenVerifier, VerifyError};
 use domain::settings::{Endpoints, Issuer};
@@ -69,8 +70,17 @@ impl JwtVerifier {
         let _ = self.keys.get(|_| true, self.fetch()).await;
     }
 
-    fn form<'a>(&self, token: &'a RawToken) -> Result<Form<'a>, VerifyError> {
-        form::read(&self.issuer, token, Epoch::from(self.discovery.clock.now()))
+    fn form<'a>(&self, token: &'a RawToken, past: i64) -> Result<Form<'a>, VerifyError> {
+        form::read(&self.issuer, token, Epoch::from(self.discovery.clock.now()), past)
+    }
+
+    async fn signed(&self, form: Form<'_>) -> Result<Claims, VerifyError> {
+        let key = self.key(&form).await?;
+        // An error is a key of another family than the algorithm's, or a signature that is no base64url.
+        match jsonwebtoken::crypto::verify(form.signature, form.signed, &key, form.algorithm) {
+            Ok(true) => Ok(form.claims),
+            Ok(false) | Err(_) => Err(VerifyError::Invalid("wrong signature")),
+        }
     }
 
     fn fetch(&self) -> impl Future<Output = Result<JwkSet, UpstreamError>> + Send {
@@ -106,16 +116,14 @@ impl JwtVerifier {
 #[async_trait]
 impl TokenVerifier for JwtVerifier {
     fn peek(&self, token: &RawToken) -> Result<Claims, VerifyError> {
-        Ok(self.form(token)?.claims)
+        Ok(self.form(token, LEEWAY_SECONDS)?.claims)
     }
 
     async fn verify(&self, token: &RawToken) -> Result<Claims, VerifyError> {
-        let form = self.form(token)?;
-        let key = self.key(&form).await?;
-        // An error is a key of another family than the algorithm's, or a signature that is no base64url.
-        match jsonwebtoken::crypto::verify(form.signature, form.signed, &key, form.algorithm) {
-            Ok(true) => Ok(form.claims),
-            Ok(false) | Err(_) => Err(VerifyError::Invalid("wrong signature")),
-        }
+        self.signed(self.form(token, LEEWAY_SECONDS)?).await
+    }
+
+    async fn verify_to_end(&self, token: &RawToken) -> Result<Claims, VerifyError> {
+        self.signed(self.form(token, KEPT_SECONDS)?).await
     }
 }

@@ -18,6 +18,12 @@ pub const LEEWAY_SECONDS: i64 = 60;
 /// because its clock may be behind that of whoever forgets the entry.
 pub const KEPT_SECONDS: i64 = 2 * LEEWAY_SECONDS;
 
+/// Whether no verifier takes a token of this expiry any more, whatever its clock says. Until then whoever ends the token
+/// has to deny it, although it may have expired by their own clock.
+pub fn is_over(expires_at: Epoch, now: Epoch) -> bool {
+    expires_at.plus(KEPT_SECONDS) <= now
+}
+
 /// What a cutoff applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {

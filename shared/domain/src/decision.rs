@@ -1,6 +1,6 @@
 //! Is this token good? The decision, from the token's facts and the denylist's answer (`[CHECK-2]`, `[CHECK-3]`).
 
-use crate::cutoff::{Cutoff, CutoffSet, LEEWAY_SECONDS, Scope, Subject};
+use crate::cutoff::{Cutoff, CutoffSet, KEPT_SECONDS, LEEWAY_SECONDS, Scope, Subject};
 use crate::ids::{ClientId, JobId, SessionId, TokenId, UserId};
 use crate::time::Epoch;
 use crate::token::{Owner, TokenKind};
@@ -31,6 +31,13 @@ impl TokenFacts {
     pub fn owner(&self) -> Option<Owner> {
         let service = || self.client.clone().map(Owner::Service);
         self.user.clone().map(Owner::User).or_else(service)
+    }
+
+    /// The token as the verifier sees it whose clock is furthest behind: what has expired here may be good there, for as
+    /// long as it is not [over](crate::cutoff::is_over).
+    #[must_use]
+    pub fn seen_last(self) -> Self {
+        Self { expires_at: self.expires_at.plus(KEPT_SECONDS - LEEWAY_SECONDS), ..self }
     }
 
     /// The scopes whose cutoffs apply to this token: all of them are asked in one round trip.
@@ -108,7 +115,7 @@ mod properties;
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use crate::cutoff::{Basis, KEPT_SECONDS, Kinds, Spares};
+    use crate::cutoff::{Basis, KEPT_SECONDS, Kinds, Spares, is_over};
 
     const LIMITS: Limits = Limits { max_sign_in_age: 1_000 };
 
@@ -130,6 +137,17 @@ mod tests {
         let decide_at = |now| decide(&token(), &Answer::default(), LIMITS, Epoch(now));
         assert_eq!(decide_at(5_359), None);
         assert_eq!(decide_at(5_360), Some(Refusal::Expired));
+    }
+
+    #[test]
+    fn cut_5_a_token_is_over_once_the_verifier_whose_clock_is_a_minute_behind_refuses_it() {
+        let expires_at = token().expires_at;
+        for ago in [-1, 0, 59, 60, 61, 118, 119, 120, 121, 1_000] {
+            let now = expires_at.plus(ago);
+            let refused = |token: &TokenFacts, now| decide(token, &Answer::default(), LIMITS, now).is_some();
+            assert_eq!(is_over(expires_at, now), refused(&token(), now.plus(-60)), "{ago} s after it expired");
+            assert_eq!(is_over(expires_at, now), refused(&token().seen_last(), now), "{ago} s after it expired");
+        }
     }
 
     #[test]

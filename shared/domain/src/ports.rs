@@ -477,6 +477,8 @@ pub trait TokenVerifier: Send + Sync {
     fn peek(&self, token: &RawToken) -> Result<Claims, VerifyError>;
     /// Checks the signature, too.
     async fn verify(&self, token: &RawToken) -> Result<Claims, VerifyError>;
+    /// The same for whoever wants to end the token: it has not expired before it is [over](crate::cutoff::is_over).
+    async fn verify_to_end(&self, token: &RawToken) -> Result<Claims, VerifyError>;
 }
 
 /// What a verifier has to look up of a token that does not say it itself. Answers may be remembered: none of this

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
 use crate::conditions::{Conditions, Filter};
-use crate::cutoff::{Basis, Cutoff, KEPT_SECONDS, Kinds, Scope, Spares};
+use crate::cutoff::{Basis, Cutoff, KEPT_SECONDS, Kinds, Scope, Spares, is_over};
 use crate::ids::{ClientId, GroupId, JobId, UserId};
 use crate::job::{Facts, Job};
 use crate::time::Epoch;
@@ -272,6 +272,14 @@ impl Selector {
             None => session.expires_at > self.start && ends(session),
         });
         Covered { sessions: sessions.collect(), tokens }
+    }
+
+    /// The tokens to be denied where no cutoff says what the job means: those it covers, and those that had expired when
+    /// it started but that some verifier may still have taken. The latter are not covered: they are denied, as a cutoff
+    /// would refuse them, too, but neither counted nor marked.
+    pub fn denied<'a>(&self, holdings: &'a Holdings) -> impl Iterator<Item = &'a TokenRow> {
+        let is_good = |token: &&TokenRow| token.revoked.is_none() && !is_over(token.expires_at, self.start);
+        holdings.tokens.iter().filter(move |token| is_good(token) && self.hits(token, holdings.session_of(token)))
     }
 }
 

@@ -317,9 +317,8 @@ impl Settler {
         loop {
             let mut found = Vec::new();
             for (owner, holdings) in page.iter() {
-                let covered = work.selector.covered(holdings).tokens.into_iter();
-                let live = covered.filter(|token| token.revoked.is_none());
-                found.extend(live.map(|token| (owner.clone(), token.id.clone(), token.expires_at)));
+                let denied = work.selector.denied(holdings);
+                found.extend(denied.map(|token| (owner.clone(), token.id.clone(), token.expires_at)));
             }
             found.retain(|(owner, id, _)| !denied.contains(&(owner.clone(), id.clone())));
             if found.is_empty() {

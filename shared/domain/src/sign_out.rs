@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::cutoff::{LEEWAY_SECONDS, Scope};
+use crate::cutoff::{LEEWAY_SECONDS, Scope, is_over};
 use crate::deny::Denier;
 use crate::ids::{SessionId, TokenId, UserId};
 use crate::ports::{PortResult, TokenStore};
@@ -55,7 +55,7 @@ impl SignOuts {
     /// Ends one token, whether its row is there or not. True if it was not ended before.
     pub async fn token(&self, owner: &Owner, id: &TokenId, expires_at: Epoch, by: &RevokedBy) -> PortResult<bool> {
         let now = self.now();
-        if expires_at.plus(LEEWAY_SECONDS) <= now {
+        if is_over(expires_at, now) {
             return Ok(false);
         }
         let before = self.tokens.token(owner, id).await?;
@@ -126,7 +126,7 @@ impl SignOuts {
         };
         let tokens: Vec<&TokenRow> = holdings.tokens.iter().filter(of_sign_in).collect();
         // What was revoked before is refused by now: by its id, or, if it was replaced, with its sign-in.
-        let good = |row: &&&TokenRow| row.revoked.is_none() && row.expires_at.plus(LEEWAY_SECONDS) > now;
+        let good = |row: &&&TokenRow| row.revoked.is_none() && !is_over(row.expires_at, now);
         let good = tokens.iter().filter(good);
         told.and(self.denier.tokens(good.map(|row| (row.id.clone(), row.expires_at))).await)?;
         let mut ended = Ended { tokens: self.revoke_rows(&owner, tokens, now, by).await?, sessions: 0 };
@@ -168,8 +168,8 @@ impl SignOuts {
         let holdings = loop {
             let holdings = self.tokens.holdings(&owner).await?;
             let is_ahead = |row: &&TokenRow| {
-                let is_live = row.revoked.is_none() && row.expires_at.plus(LEEWAY_SECONDS) > now;
-                is_live && row.sign_in(holdings.session_start(row)) > now && !denied.contains(&row.id)
+                let is_good = row.revoked.is_none() && !is_over(row.expires_at, now);
+                is_good && row.sign_in(holdings.session_start(row)) > now && !denied.contains(&row.id)
             };
             let ahead = holdings
                 .tokens
@@ -245,3 +245,6 @@ fn lone_issuer_name<'a>(holdings: &'a Holdings, session: &SessionId, now: Epoch)
         .any(|row| row.session.as_ref() == Some(name) && row.revoked.is_none() && row.expires_at > now);
     (!shared && !live_elsewhere).then_some(name)
 }
+
+#[cfg(test)]
+mod tests;

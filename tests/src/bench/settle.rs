@@ -93,7 +93,7 @@ fn writes_of(run: &str, user: usize) -> Vec<Write> {
         let session = SessionId::parse(format!("{run}-s{user}-{sign_in}")).unwrap();
         writes.push(Write::Session(id.clone(), session));
     }
-    if (user + 1) % CHUNK_USERS == 0 {
+    if (user + 1).is_multiple_of(CHUNK_USERS) {
         let facts = Facts { access_tokens: 2, refresh_tokens: 2, sessions: 2 };
         let owners = (user + 1 - CHUNK_USERS..=user).map(|user| (Owner::User(user_name(run, user)), facts));
         writes.push(Write::Affected(u32::try_from(user / CHUNK_USERS).unwrap(), owners.collect()));

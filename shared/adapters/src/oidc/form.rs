@@ -88,8 +88,8 @@ fn part<T: DeserializeOwned>(part: &str, otherwise: &'static str) -> Result<T> {
     serde_json::from_slice(&bytes).map_err(|_| VerifyError::Invalid(otherwise))
 }
 
-/// Reads a token and checks all but its signature.
-pub(super) fn read<'a>(issuer: &Issuer, token: &'a RawToken, now: Epoch) -> Result<Form<'a>> {
+/// Reads a token and checks all but its signature, and that it is not further past its expiry than so many seconds.
+pub(super) fn read<'a>(issuer: &Issuer, token: &'a RawToken, now: Epoch, past: i64) -> Result<Form<'a>> {
     const NO_JWT: VerifyError = VerifyError::Invalid("not a JWT");
     let token = token.reveal();
     if token.len() > MAX_TOKEN_BYTES {
@@ -109,7 +109,7 @@ pub(super) fn read<'a>(issuer: &Issuer, token: &'a RawToken, now: Epoch) -> Resu
         return Err(VerifyError::IdToken);
     }
     check_addressing(issuer, &raw)?;
-    check_times(&raw, now)?;
+    check_times(&raw, now, past)?;
     check_kind(issuer, &header, &raw)?;
     let claims = claims_of(issuer, raw)?;
     Ok(Form { algorithm, kid: header.kid, signed: signed.as_bytes(), signature, claims })
@@ -142,8 +142,8 @@ fn check_addressing(issuer: &Issuer, raw: &RawClaims) -> Result<()> {
     Ok(())
 }
 
-fn check_times(raw: &RawClaims, now: Epoch) -> Result<()> {
-    if Epoch(raw.exp).plus(LEEWAY_SECONDS) <= now {
+fn check_times(raw: &RawClaims, now: Epoch, past: i64) -> Result<()> {
+    if Epoch(raw.exp).plus(past) <= now {
         return Err(VerifyError::Expired);
     }
     let from = raw.nbf.unwrap_or(raw.iat).max(raw.iat);

@@ -311,6 +311,21 @@ async fn times_are_taken_with_60_seconds_of_leeway_and_no_more() {
     }
 }
 
+/// A verifier whose clock is a minute behind takes it for another minute.
+#[tokio::test]
+async fn cut_5_who_wants_to_end_a_token_may_do_so_until_no_verifier_takes_it_any_more() {
+    let (key, other) = (ec("e"), ec("e"));
+    let stage = Stage::with(&key).await;
+    for (ago, over) in [(-10, false), (60, false), (119, false), (120, true), (121, true)] {
+        let changes = but(&json!({"exp": NOW - ago}));
+        let verified = stage.verifier.verify_to_end(&key.sign(&changes)).await;
+        let expected = if over { Err(VerifyError::Expired) } else { Ok(Epoch(NOW - ago)) };
+        assert_eq!(verified.map(|claims| claims.facts.expires_at), expected, "{ago} s after it expired");
+        let forged = stage.verifier.verify_to_end(&other.sign(&changes)).await;
+        assert!(forged.is_err(), "{ago} s after it expired: {forged:?}");
+    }
+}
+
 /// `[CUT-4]`: a sign-in after the token's issue would be out of every cutoff's reach.
 #[tokio::test]
 async fn cut_4_no_sign_in_is_later_than_its_token() {

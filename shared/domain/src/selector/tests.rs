@@ -241,6 +241,14 @@ fn check(wish: &Wish, is_user: bool, tokens: &[Token], session: Option<&Session>
     assert_eq!(found, names, "{wish:?} {tokens:?} {session:?}");
     assert_eq!(!covered.sessions.is_empty(), ends, "{wish:?} {tokens:?} {session:?}");
 
+    // What is denied where no cutoff says it: also what has expired so short a time ago that some verifier may take it.
+    let is_denied =
+        |token: &Token| token.revoked == 0 && token.expires > -KEPT_SECONDS && means(wish, is_user, token, session);
+    let denied: Vec<String> =
+        (0..tokens.len()).filter(|number| is_denied(&tokens[*number])).map(|number| format!("t{number}")).collect();
+    let found: Vec<&str> = selector.denied(&holdings).map(|token| token.id.as_str()).collect();
+    assert_eq!(found, denied, "{wish:?} {tokens:?} {session:?}");
+
     // The counts are those of the rows, and each row is either lost or left.
     let count =
         |wanted: &dyn Fn(&Token) -> bool| numbers.iter().filter(|number| wanted(&tokens[**number])).count() as u64;
@@ -360,9 +368,12 @@ fn scope_6_nothing_of_a_sign_in_of_the_next_second_is_covered_and_all_of_the_job
             let held = holdings(true, &[Token { signed_in: Some(signed_in), ..token.clone() }], None);
             assert_eq!(!selector.covered(&held).tokens.is_empty(), covered, "{kind}: {signed_in}");
         }
-        for (expires, covered) in [(0, false), (1, true)] {
+        for (expires, denied, covered) in
+            [(-121, false, false), (-120, false, false), (-119, true, false), (0, true, false), (1, true, true)]
+        {
             let held = holdings(true, &[Token { expires, ..token.clone() }], None);
             assert_eq!(!selector.covered(&held).tokens.is_empty(), covered, "{kind}: expires {expires}");
+            assert_eq!(selector.denied(&held).count() == 1, denied, "{kind}: expires {expires}");
         }
     }
 }
