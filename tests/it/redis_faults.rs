@@ -208,6 +208,10 @@ async fn cut_5_a_full_redis_refuses_writes_and_is_not_believed_after_the_first_i
     assert_eq!(scene.decides_rightly().await, 0, "what it has it has");
     assert!(scene.end_token("late").await.is_err(), "to be retried");
     assert!(matches!(scene.decide("late", true).await, Some(Degraded::Incomplete)));
+    let (user, until) = (scene.token("by-user").user.unwrap(), Epoch::from(scene.now).plus(10_000));
+    let cache = scene.fleet.cache.as_ref();
+    assert!(cache.put_cutoffs(&[scene.cutoff(Scope::User(user.clone()), 1)]).await.is_err(), "over a full memory");
+    assert!(cache.put_spared(&[(job("another"), user, until)]).await.is_err(), "over a full memory");
     scene.decides_rightly_without_redis().await;
     assert!(scene.fleet.guard().await.is_err(), "still full");
     scene.decides_rightly_without_redis().await;

@@ -55,30 +55,36 @@ const VOID: Duration = Duration::from_secs(1);
 
 /// Merges one cutoff into its scope: per variety the later time stays. `domain::cutoff::CutoffSet::add` in Lua.
 ///
-/// A key of another type, or one with a member of another form, is replaced; what it should have said is not known
-/// here, so that the marker and any rebuild under way (keys two and three) go with it.
+/// A key of another type is replaced, and a member of another form goes; what it should have said is not known here, so
+/// that the marker and any rebuild under way (keys two and three) go with it. Otherwise the first thing that is written
+/// is what is new: a script that has taken something away before is let write over a full memory, too.
 const MERGE_CUTOFF: &str = r"
 local scope, variety, at, job = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local retires, now = tonumber(ARGV[5]), tonumber(ARGV[6])
 local members = redis.pcall('SMEMBERS', KEYS[1])
-local foreign, kept, last = members.err ~= nil, {}, 0
+local foreign, stale, last = members.err ~= nil, {}, 0
+if foreign then redis.call('DEL', KEYS[1]) end
 for _, member in ipairs(members) do
   local s, v, a, j, r = string.match(member, '^(%u) (%S+) (%-?%d+) (%S+) (%d+)$')
   a, r = tonumber(a), tonumber(r)
-  if s ~= scope then
-    foreign = true
-  elseif v == variety then
-    retires = math.max(retires, r)
-    if a >= at then at, job = a, j end
-  elseif r > now then
-    kept[#kept + 1] = member
+  if s == scope and v ~= variety and r > now then
     last = math.max(last, r)
+  else
+    stale[#stale + 1] = member
+    if s ~= scope then
+      foreign = true
+    elseif v == variety then
+      retires = math.max(retires, r)
+      if a >= at then at, job = a, j end
+    end
   end
 end
 if foreign then redis.call('DEL', KEYS[2], KEYS[3]) end
-kept[#kept + 1] = string.format('%s %s %d %s %d', scope, variety, at, job, retires)
-redis.call('DEL', KEYS[1])
-redis.call('SADD', KEYS[1], unpack(kept))
+local merged = string.format('%s %s %d %s %d', scope, variety, at, job, retires)
+redis.call('SADD', KEYS[1], merged)
+for _, member in ipairs(stale) do
+  if member ~= merged then redis.call('SREM', KEYS[1], member) end
+end
 redis.call('EXPIREAT', KEYS[1], math.max(last, retires))
 ";
 
@@ -86,27 +92,31 @@ redis.call('EXPIREAT', KEYS[1], math.max(last, retires))
 const MERGE_SPARED: &str = r"
 local job, retires, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local members = redis.pcall('SMEMBERS', KEYS[1])
-local foreign, kept, last = members.err ~= nil, {}, retires
+local foreign, stale, last = members.err ~= nil, {}, retires
+if foreign then redis.call('DEL', KEYS[1]) end
 for _, member in ipairs(members) do
   local j, r = string.match(member, '^X (%S+) (%d+)$')
   r = tonumber(r)
-  if not j then
-    foreign = true
-  elseif j ~= job and r > now then
-    kept[#kept + 1] = member
+  if j and j ~= job and r > now then
     last = math.max(last, r)
+  else
+    stale[#stale + 1] = member
+    foreign = foreign or not j
   end
 end
 if foreign then redis.call('DEL', KEYS[2], KEYS[3]) end
-kept[#kept + 1] = string.format('X %s %d', job, retires)
-redis.call('DEL', KEYS[1])
-redis.call('SADD', KEYS[1], unpack(kept))
+local merged = string.format('X %s %d', job, retires)
+redis.call('SADD', KEYS[1], merged)
+for _, member in ipairs(stale) do
+  if member ~= merged then redis.call('SREM', KEYS[1], member) end
+end
 redis.call('EXPIREAT', KEYS[1], last)
 ";
 
-/// Denies one token. Whatever else was at its key could say no more than that.
+/// Denies one token. A key of another type could say no more than that.
 const DENY_TOKEN: &str = r"
-redis.call('DEL', KEYS[1])
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'set' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('EXPIREAT', KEYS[1], ARGV[2])
 ";
