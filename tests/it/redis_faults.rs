@@ -253,7 +253,7 @@ async fn check_3_a_value_that_makes_no_sense_does_not_read_as_nothing_there_and_
     for (key, name) in KEYS {
         let member: Vec<String> = scene.redis.say(&["SMEMBERS", key]).await;
         let cut_off = member.first().map_or("U", |member| &member[..member.len() - 1]).to_owned() + " ";
-        for rubbish in ["", "\n", "no cutoff", "\u{0}", "U sb-- 5 j", "U zz-- 5 j 9", "Z sb-- 5 j 9", &cut_off] {
+        for rubbish in ["", "\n", "no cutoff", "\u{0}", "Usb-- 5 j", "Uzz-- 5 j 9", "Zsb-- 5 j 9", &cut_off] {
             for beside in [true, false] {
                 if !beside {
                     scene.redis.say::<()>(&["DEL", key]).await;
@@ -297,7 +297,7 @@ async fn cut_5_a_write_over_something_unreadable_does_not_pass_for_all_there_was
     let user = scene.token("by-user").user.unwrap();
     let harmless = [scene.cutoff(Scope::User(user.clone()), -9_000)];
     let spared_too = [(job("another"), scene.token("spared").user.unwrap(), Epoch::from(scene.now).plus(10_000))];
-    for rubbish in [None, Some("rubbish"), Some("sb-- 5 j 99999999999"), Some("X j")] {
+    for rubbish in [None, Some("rubbish"), Some("Zsb-- 5 j 99999999999"), Some("X j")] {
         for key in ["bl:c:U#by-user-u", "bl:x:spared-u"] {
             match rubbish {
                 None => scene.spoil(key).await,

@@ -20,8 +20,8 @@ pub fn redis_values(bytes: &[u8]) -> bool {
         Said::Marker(marker) => format!("M {marker}"),
         Said::Denied => lines::DENIED.to_owned(),
         Said::Cutoff(cutoff) => {
-            let (letter, variety) = (lines::letter(&cutoff.scope), lines::write_variety(cutoff));
-            format!("{letter} {variety} {} {} {}", cutoff.at.0, cutoff.job, cutoff.retires_at.0)
+            let variety = lines::write_variety(cutoff);
+            format!("{variety} {} {} {}", cutoff.at.0, cutoff.job, cutoff.retires_at.0)
         }
         Said::SparedBy(job) => {
             let retires_at: u64 = text.rsplit(' ').next().unwrap().parse().unwrap();

@@ -27,18 +27,20 @@ pub fn marker(generation: &str, server: &str) -> String {
 pub const DENIED: &str = "T";
 
 /// The letter of a kind of scope. No question asks about two scopes of a kind, so that it says which one is meant.
-pub fn letter(scope: &Scope) -> &'static str {
+fn letter(scope: &Scope) -> char {
     match scope {
-        Scope::Everything => "A",
-        Scope::User(_) => "U",
-        Scope::Client(_) => "C",
-        Scope::UserClient(..) => "P",
-        Scope::Session(_) => "S",
+        Scope::Everything => 'A',
+        Scope::User(_) => 'U',
+        Scope::Client(_) => 'C',
+        Scope::UserClient(..) => 'P',
+        Scope::Session(_) => 'S',
     }
 }
 
-/// The variety of a cutoff in one word: basis, kinds, what it spares, and whose list that is.
+/// The variety of a cutoff in one word: kind of scope, basis, kinds, what it spares, and whose list that is. With a job's
+/// UUID a member of the usual variety has 64 bytes; Valkey keeps sets of longer ones in twice the memory.
 pub fn write_variety(cutoff: &Cutoff) -> String {
+    let scope = letter(&cutoff.scope);
     let basis = match cutoff.basis {
         Basis::SignIn => 's',
         Basis::Issued => 'i',
@@ -50,7 +52,7 @@ pub fn write_variety(cutoff: &Cutoff) -> String {
     };
     let service = if cutoff.spares.service_tokens { 't' } else { '-' };
     let listed = if cutoff.spares.listed_users { format!("l{}", cutoff.job) } else { "-".to_owned() };
-    format!("{basis}{kinds}{service}{listed}")
+    format!("{scope}{basis}{kinds}{service}{listed}")
 }
 
 /// Something that cannot be read.
@@ -67,8 +69,10 @@ fn retirement(text: &str) -> Option<Epoch> {
     number(text).filter(|at| *at >= 0).map(Epoch)
 }
 
-fn read_cutoff(scope: &Scope, [variety, at, job, retires_at]: [&str; 4]) -> Option<Cutoff> {
+fn read_cutoff(scopes: &[Scope], [variety, at, job, retires_at]: [&str; 4]) -> Option<Cutoff> {
     let mut letters = variety.chars();
+    let kind = letters.next()?;
+    let scope = scopes.iter().find(|scope| letter(scope) == kind)?;
     let basis = match letters.next()? {
         's' => Basis::SignIn,
         'i' => Basis::Issued,
@@ -112,10 +116,7 @@ pub fn read<'a>(member: &'a [u8], scopes: &[Scope]) -> Option<Said<'a>> {
             retirement(word()?)?;
             Said::SparedBy(job)
         }
-        _ => {
-            let scope = scopes.iter().find(|scope| letter(scope) == first)?;
-            Said::Cutoff(read_cutoff(scope, [word()?, word()?, word()?, word()?])?)
-        }
+        variety => Said::Cutoff(read_cutoff(scopes, [variety, word()?, word()?, word()?])?),
     };
     words.next().is_none().then_some(said)
 }

@@ -2,7 +2,7 @@
 //!
 //! | key | members | lives until |
 //! |---|---|---|
-//! | `bl:c:<scope>` | one per variety of cutoff: `<kind of scope> variety at job retires_at` | the last one retires |
+//! | `bl:c:<scope>` | one per variety of cutoff: `variety at job retires_at`, the first letter that of the scope's kind | the last one retires |
 //! | `bl:t:<token>` | `T` | the token has expired, plus leeway |
 //! | `bl:x:<user>` | one per job that spares the user: `X job retires_at` | the last one retires |
 //! | `bl:marker` | `M generation-evicted@server`: "this server holds everything" | its lease ends |
@@ -59,19 +59,20 @@ const VOID: Duration = Duration::from_secs(1);
 /// that the marker and any rebuild under way (keys two and three) go with it. Otherwise the first thing that is written
 /// is what is new: a script that has taken something away before is let write over a full memory, too.
 const MERGE_CUTOFF: &str = r"
-local scope, variety, at, job = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local retires, now = tonumber(ARGV[5]), tonumber(ARGV[6])
+local variety, at, job, retires, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local scope = string.sub(variety, 1, 1)
 local members = redis.pcall('SMEMBERS', KEYS[1])
 local foreign, stale, last = members.err ~= nil, {}, 0
 if foreign then redis.call('DEL', KEYS[1]) end
 for _, member in ipairs(members) do
-  local s, v, a, j, r = string.match(member, '^(%u) (%S+) (%-?%d+) (%S+) (%d+)$')
+  local v, a, j, r = string.match(member, '^(%S+) (%-?%d+) (%S+) (%d+)$')
   a, r = tonumber(a), tonumber(r)
-  if s == scope and v ~= variety and r > now then
+  local ours = v and string.sub(v, 1, 1) == scope
+  if ours and v ~= variety and r > now then
     last = math.max(last, r)
   else
     stale[#stale + 1] = member
-    if s ~= scope then
+    if not ours then
       foreign = true
     elseif v == variety then
       retires = math.max(retires, r)
@@ -80,7 +81,7 @@ for _, member in ipairs(members) do
   end
 end
 if foreign then redis.call('DEL', KEYS[2], KEYS[3]) end
-local merged = string.format('%s %s %d %s %d', scope, variety, at, job, retires)
+local merged = string.format('%s %d %s %d', variety, at, job, retires)
 redis.call('SADD', KEYS[1], merged)
 for _, member in ipairs(stale) do
   if member ~= merged then redis.call('SREM', KEYS[1], member) end
@@ -349,7 +350,6 @@ impl DenylistCache for RedisDenylist {
             let mut command = redis::cmd("EVALSHA");
             command.arg(script.get_hash()).arg(3).arg(cutoff_key(&cutoff.scope)).arg(MARKER).arg(REBUILD);
             command
-                .arg(lines::letter(&cutoff.scope))
                 .arg(lines::write_variety(cutoff))
                 .arg(cutoff.at.0)
                 .arg(cutoff.job.as_str())
