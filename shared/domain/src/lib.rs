@@ -31,6 +31,7 @@ pub mod ids;
 pub mod ingest;
 pub mod inspect;
 pub mod job;
+pub mod json;
 pub mod lists;
 pub mod mail;
 pub mod members;

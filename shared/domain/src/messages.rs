@@ -6,6 +6,7 @@ use crate::audit::Entry;
 use crate::error::WorkError;
 use crate::ids::{JobId, SignInId};
 use crate::job::{ChunkRef, NoticeRef};
+use crate::json;
 
 /// The version that is written; older ones stay readable.
 const VERSION: u8 = 1;
@@ -58,7 +59,7 @@ pub struct AlertMessage {
 fn parse<M: serde::de::DeserializeOwned>(body: &str, version: impl Fn(&M) -> u8) -> Result<M, WorkError> {
     // What cannot be read ends among the dead letters, where somebody sees it.
     let message: M =
-        serde_json::from_str(body).map_err(|cause| WorkError::Retry(format!("unreadable message: {cause}")))?;
+        json::object(body.as_bytes()).map_err(|cause| WorkError::Retry(format!("unreadable message: {cause}")))?;
     match version(&message) {
         VERSION => Ok(message),
         other => Err(WorkError::Retry(format!("message version {other} is not known"))),

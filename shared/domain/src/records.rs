@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::{Client, Group, User};
 use crate::ids::{ClientId, GroupId, SessionId, TokenId, UserId};
+use crate::json;
 use crate::time::Epoch;
 use crate::token::{Owner, Revoked, RevokedBy, SessionRow, TokenKind, TokenRow};
 
@@ -288,8 +289,8 @@ impl Record {
     }
 
     /// Reads one record.
-    pub fn parse(json: &str) -> Result<Self, InvalidRecord> {
-        let record: Self = serde_json::from_str(json).map_err(|cause| InvalidRecord::Form(cause.to_string()))?;
+    pub fn parse(text: &str) -> Result<Self, InvalidRecord> {
+        let record: Self = json::object(text.as_bytes()).map_err(|cause| InvalidRecord::Form(cause.to_string()))?;
         if record.v != RECORD_VERSION {
             return Err(InvalidRecord::Version(record.v));
         }

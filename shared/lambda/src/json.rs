@@ -30,8 +30,7 @@ pub async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
 
 /// Reads JSON, and names the member that was wrong by its pointer.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // serde would take an array for the members in order.
-    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+    if !body.trim_ascii_start().is_empty() && !domain::json::is_object(body) {
         return Err(Problem::malformed("", "the body must be a JSON object"));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);

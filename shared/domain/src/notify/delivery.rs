@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::standing::{Mark, Trouble};
 use crate::error::WorkError;
 use crate::ids::JobId;
+use crate::json;
 
 /// The names of a mark's parts, as the mail carries them.
 pub const MARK_NAMES: [&str; 3] = ["job", "chunk", "claim"];
@@ -56,7 +57,7 @@ impl Delivery {
             return Err(WorkError::Drop("the mail service has found its way here".to_owned()));
         }
         let event: Event =
-            serde_json::from_str(body).map_err(|cause| WorkError::Retry(format!("unreadable event: {cause}")))?;
+            json::object(body.as_bytes()).map_err(|cause| WorkError::Retry(format!("unreadable event: {cause}")))?;
         let trouble = match event.event_type.as_str() {
             "Bounce" => Trouble::Bounced,
             "Complaint" => Trouble::Complained,
