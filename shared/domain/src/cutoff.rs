@@ -45,10 +45,12 @@ impl Scope {
     pub fn key(&self) -> String {
         match self {
             Self::Everything => "ALL".to_owned(),
-            Self::User(user) => format!("U#{user}"),
-            Self::Client(client) => format!("C#{client}"),
-            Self::UserClient(user, client) => format!("UC#{}#{user}{client}", user.as_str().len()),
-            Self::Session(session) => format!("S#{session}"),
+            Self::User(user) => ["U#", user.as_str()].concat(),
+            Self::Client(client) => ["C#", client.as_str()].concat(),
+            Self::UserClient(user, client) => {
+                ["UC#", &user.as_str().len().to_string(), "#", user.as_str(), client.as_str()].concat()
+            }
+            Self::Session(session) => ["S#", session.as_str()].concat(),
         }
     }
 }
